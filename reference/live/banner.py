@@ -77,12 +77,12 @@ def _counts(snapshot: Snapshot, x: float, y: float, width: float) -> Iterator[Te
         ("delivered", verdict.delivered, "ink"),
         ("applied", verdict.applied, "ink"),
         ("duplicates", verdict.duplicates, "warn-ink" if verdict.duplicates else "ink"),
-        ("lost", verdict.lost, _alarm(verdict.lost)) if snapshot.settled else ("on the way", verdict.lost, "ink"),
+        ("lost", verdict.lost, _alarm(verdict.lost)) if snapshot.settled else ("pending", verdict.lost, "ink"),
         ("applied twice", verdict.applied_twice, _alarm(verdict.applied_twice)),
         ("out of order", verdict.out_of_order, _alarm(verdict.out_of_order)),
         ("never committed", verdict.unexpected, _alarm(verdict.unexpected)),
     )
-    weights = [max(len(name), 7) + 4 for name, _, _ in counts]
+    weights = [max(len(name), len("pending")) + 5.5 for name, _, _ in counts]
     for i, (name, count, fill) in enumerate(counts):
         at = x + width * sum(weights[:i]) / sum(weights)
         yield label(round(at, 1), y, f"{name} ", fill="soft").plus(f"{count:,}", fill, bold=True)

@@ -64,6 +64,7 @@ function render({ model, el }) {
   const story = element("div", root, { className: "story", hidden: true });
   const g = canvas.getContext("2d");
   let queued = 0;
+  let hits = []; // [x, y, w, h, title, [[seconds, what], …]], kept while a frame comes without
   let told = null; // the place whose story is open, by its middle
 
   function draw() {
@@ -77,15 +78,16 @@ function render({ model, el }) {
     resize(canvas, Math.round(frame.width * scale), Math.round(frame.height * scale));
     g.setTransform(scale, 0, 0, scale, 0, 0);
     const family = getComputedStyle(root).fontFamily;
-    for (const [kind, ...shape] of frame.shapes) paint[kind](g, (part) => parts[part], shape, family);
+    for (const [kind, ...shape] of JSON.parse(frame.shapes)) paint[kind](g, (part) => parts[part], shape, family);
     canvas.setAttribute("aria-label", frame.label);
+    if (frame.hits) hits = JSON.parse(frame.hits);
     for (const button of buttons) button.disabled = !frame.live;
     tell();
   }
 
   function tell() {
     const frame = model.get("frame");
-    const hit = told && frame.hits.find(([x, y, w, h]) => told[0] >= x && told[0] < x + w && told[1] >= y && told[1] < y + h);
+    const hit = told && hits.find(([x, y, w, h]) => told[0] >= x && told[0] < x + w && told[1] >= y && told[1] < y + h);
     story.hidden = !hit;
     canvas.style.cursor = hit ? "pointer" : "";
     if (!hit) return;
@@ -116,7 +118,6 @@ function render({ model, el }) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.key === "Escape") told = null;
     if (step) {
-      const hits = model.get("frame").hits;
       const here = told ? hits.findIndex(([x, y, w, h]) => Math.hypot(told[0] - x - w / 2, told[1] - y - h / 2) < 1) : -1;
       const next = hits[(here + step + hits.length) % hits.length];
       if (next) told = [next[0] + next[2] / 2, next[1] + next[3] / 2];

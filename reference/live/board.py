@@ -9,6 +9,7 @@ very snapshot of that frame. Without a notebook it does the same and shows nothi
 from __future__ import annotations
 
 import contextvars
+import json
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from reference.live.snapshot import Sampler, Snapshot
 __all__ = ["Board", "frame"]
 
 ROWS = 12
+_WHOLE = 4  # every fourth frame of a moving board tells the stories too: they are two thirds of its bytes
 
 
 class Board(anywidget.AnyWidget):
@@ -71,6 +73,7 @@ class Board(anywidget.AnyWidget):
         if self._thread:
             raise RuntimeError("this board is running already")
         self._stop.clear()
+        self._sent = 0
         self._refresh(settled=False, live=True)
         if get_ipython() is not None:
             display(self)  # type: ignore[no-untyped-call]
@@ -113,28 +116,37 @@ class Board(anywidget.AnyWidget):
     def _refresh(self, *, settled: bool, live: bool) -> None:
         with self._lock:
             news = self._sampler.follow(self._history)
-            if not news and live and self.frame["live"]:
+            if not news and live and self.frame["live"] and "hits" in self.frame:
                 return
             shown = [lane.key for lane in self._snapshot.lanes]
             self._snapshot = self._sampler.snapshot(settled=settled, keep=() if settled else shown)
             self._sent += 1
-            self.frame = frame(compose(self._snapshot, rows=ROWS), live=live)
+            whole = not (live and news) or self._sent % _WHOLE == 1
+            self.frame = frame(compose(self._snapshot, rows=ROWS), live=live, whole=whole)
 
     def _on_message(self, _: object, content: dict[str, Any], __: object) -> None:
         if self._thread and content.get("fault") in self._actions:
             self.press(content["fault"])
 
 
-def frame(scene: Scene, *, live: bool) -> dict[str, Any]:
-    """A scene as JSON; ``live`` says that buttons do something."""
-    return {
+def frame(scene: Scene, *, live: bool, whole: bool = True) -> dict[str, Any]:
+    """A scene as it travels. ``live`` says that buttons do something; ``hits`` are there only in a ``whole`` frame.
+
+    Shapes and hits are JSON in a string, since a comm walks through everything else item by item, which takes longer
+    than all the rest.
+    """
+    told = {"hits": _json([list(hit) for hit in scene.hits])} if whole else {}
+    return told | {
         "live": live,
         "width": scene.width,
         "height": scene.height,
         "label": f"{scene.title}. {scene.text}",
-        "shapes": [[_kind(shape), *shape] for shape in scene.shapes],
-        "hits": [list(hit) for hit in scene.hits],
+        "shapes": _json([[_kind(shape), *shape] for shape in scene.shapes]),
     }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _kind(shape: object) -> str:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from reference.live.palette import PARTITIONS
 from reference.live.series import Series
-from reference.live.shapes import Hit, Line, Shape, Text, label, line, text_width
+from reference.live.shapes import Line, Shape, Text, label, line
 from reference.live.snapshot import Snapshot
 
-__all__ = ["Frame", "fault_hits", "fault_labels", "lag", "rates", "seconds"]
+__all__ = ["Frame", "lag", "rates", "seconds"]
 
+_Style = tuple[str, float, float]
 _AXIS = 40  # room for the numbers at the left
-_RATES = {"published": ("committed", 3.0), "delivered": ("delivered", 0.0), "applied": ("applied", 0.0)}
-_MANTISSAS = (2, 4, 5, 6, 8, 10)
+# Colour, width and dash; delivered is wide so that it can be seen beneath applied, which usually covers it.
+_RATES = {"published": ("committed", 1.6, 3.0), "delivered": ("delivered", 3.6, 0.0), "applied": ("applied", 1.6, 0.0)}
+_ROUND = (2, 4, 5, 6, 8, 10)
 _TICKS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 
 
@@ -42,10 +44,10 @@ class Frame:
 
 
 def lag(snapshot: Snapshot, frame: Frame, *, title_y: float) -> Iterator[Shape]:
-    deepest = f"now {snapshot.lag_now or 0:,} · worst {snapshot.verdict.max_lag:,}"
-    yield label(frame.x, title_y, "Lag", bold=True, size=13).plus("  events waiting, deepest partition", "soft")
+    deepest = f"deepest now {snapshot.lag_now or 0:,} · worst {snapshot.verdict.max_lag:,}"
+    yield label(frame.x, title_y, "Lag", bold=True, size=13).plus("  events waiting, by partition", "soft")
     yield label(frame.right, title_y, deepest, fill="soft", size=11, anchor="end")
-    styles = [(PARTITIONS[i % len(PARTITIONS)], 0.0) for i in range(len(snapshot.lag))]
+    styles = [(PARTITIONS[i % len(PARTITIONS)], 1.8, 0.0) for i in range(len(snapshot.lag))]
     yield from _plot(snapshot, frame, snapshot.lag, styles)
     yield _names(snapshot.lag, styles, Text(frame.x + _AXIS, frame.bottom + 16, (), 11))
 
@@ -65,36 +67,7 @@ def seconds(frame: Frame) -> Iterator[Shape]:
         yield label(frame.at(i * step), frame.bottom + 15, f"{i * step:g} s", fill="soft", size=10.5, anchor="middle")
 
 
-def fault_labels(snapshot: Snapshot, frame: Frame, *, rows: Sequence[float]) -> Iterator[Shape]:
-    """Each fault's name once, above the plot and beside its line, where there is room for it."""
-    taken: list[list[tuple[float, float]]] = [[] for _ in rows]
-    named: set[str] = set()
-    for fault in snapshot.faults:
-        x, width = frame.at(fault.at), text_width(fault.note, 10.5)
-        if fault.note in named or not fault.note:
-            continue
-        left = x + 4 if x + 4 + width <= frame.right else x - 4 - width
-        for row, base in enumerate(rows):
-            if _free(taken[row], left - 4, left + width + 4) and all(_free(below, x - 2, x + 2) for below in taken[:row]):
-                named.add(fault.note)
-                taken[row].append((min(left, x), left + width))
-                for below in taken[:row]:
-                    below.append((x - 2, x + 2))
-                yield line([(x, base - 8), (x, frame.y)], "fault", width=1.2, dash=3)
-                yield label(left if left > x else x - 4, base, fault.note, fill="fault", size=10.5, anchor="start" if left > x else "end")
-                break
-
-
-def fault_hits(snapshot: Snapshot, frame: Frame) -> Iterator[Hit]:
-    for fault in snapshot.faults:
-        yield Hit(frame.at(fault.at) - 4, frame.y, 8, frame.height, fault.note, ((fault.at, "fault"),))
-
-
-def _free(taken: Sequence[tuple[float, float]], left: float, right: float) -> bool:
-    return all(right < low or left > high for low, high in taken)
-
-
-def _plot(snapshot: Snapshot, frame: Frame, series: Sequence[Series], styles: Sequence[tuple[str, float]]) -> Iterator[Shape]:
+def _plot(snapshot: Snapshot, frame: Frame, series: Sequence[Series], styles: Sequence[_Style]) -> Iterator[Shape]:
     top = _top(max((value for one in series for _, value in one.points), default=0))
     for share in (0.0, 0.5, 1.0):
         y = round(frame.bottom - frame.height * share, 1)
@@ -102,10 +75,10 @@ def _plot(snapshot: Snapshot, frame: Frame, series: Sequence[Series], styles: Se
         yield label(frame.x + _AXIS - 6, y + 3.5, f"{top * share:,g}", fill="soft", size=10.5, anchor="end")
     for fault in snapshot.faults:
         yield Line((frame.at(fault.at), frame.y, frame.at(fault.at), frame.bottom), "fault", 1.2, 3)
-    for one, (stroke, dash) in zip(series, styles, strict=True):
+    for one, (stroke, width, dash) in zip(series, styles, strict=True):
         points = [(frame.at(at), frame.bottom - frame.height * value / top) for at, value in one.points]
         if points:
-            yield line(points if len(points) > 1 else points * 2, stroke, width=1.8, dash=dash)
+            yield line(points if len(points) > 1 else points * 2, stroke, width=width, dash=dash)
 
 
 def _top(value: float) -> float:
@@ -113,10 +86,10 @@ def _top(value: float) -> float:
     scale = 1
     while value > 10 * scale:
         scale *= 10
-    return next(m * scale for m in _MANTISSAS if m * scale >= value)
+    return next(m * scale for m in _ROUND if m * scale >= value)
 
 
-def _names(series: Sequence[Series], styles: Sequence[tuple[str, float]], text: Text) -> Text:
-    for i, (one, (stroke, _)) in enumerate(list(zip(series, styles, strict=True))[:5]):
+def _names(series: Sequence[Series], styles: Sequence[_Style], text: Text) -> Text:
+    for i, (one, (stroke, _, _)) in enumerate(list(zip(series, styles, strict=True))[:5]):
         text = text.plus(f"{'   ' if i else ''}● ", stroke).plus(one.name, "soft")
     return text.plus(f"   +{len(series) - 5}", "soft") if len(series) > 5 else text

@@ -64,10 +64,18 @@ def _pick(entries: Sequence[Entry], settled: bool) -> list[int]:
     count = len(entries)
     if count <= SLOTS:
         return list(range(count))
-    troubled = [i for i, e in enumerate(entries) if e.troubled or (settled and e.outstanding)][-_MOST_TROUBLED:]
-    runs = sum(1 for i in troubled if i - 1 not in troubled)
-    latest = SLOTS - len(troubled) - GAP * (runs + 1)
-    return sorted({*troubled, *range(count - latest, count)})
+    picked = {i for i, e in enumerate(entries) if e.troubled or (settled and e.outstanding)}
+    picked = set(sorted(picked)[-_MOST_TROUBLED:])
+    for i in range(count - 1, -1, -1):
+        if _room({*picked, i}) > SLOTS:
+            break
+        picked.add(i)
+    return sorted(picked)
+
+
+def _room(picked: set[int]) -> int:
+    """Slots for these events and for a gap before each that does not follow its neighbour."""
+    return len(picked) + GAP * sum(1 for i in picked if i and i - 1 not in picked)
 
 
 def _mark(entry: Entry, settled: bool, start: float) -> Mark:
@@ -90,7 +98,7 @@ def _state(entry: Entry, settled: bool) -> State:
         return State.APPLIED_TWICE
     if entry.unexpected:
         return State.UNEXPECTED
-    if entry.late:
+    if entry.behind:
         return State.OUT_OF_ORDER
     if entry.outstanding:
         return State.LOST if settled else State.COMMITTED
@@ -106,10 +114,13 @@ _ENDING = {"fail": "not {}", "info": "perhaps {}"}
 def _story(entry: Entry, start: float) -> list[tuple[float, str]]:
     told: set[tuple[str, str]] = set()
     lines = []
-    for number, record in enumerate(entry.story):
+    for number, (record, after) in enumerate(entry.story):
         again = record.phase == "ok" and (record.op, record.group) in told
         told |= {(record.op, record.group)} if record.phase == "ok" else set()
-        lines.append((round(record.at - start, 3), _line(record, again)))
+        ending = f" · after ‘{after}’" if again and after else ""
+        if record.op == "deliver" and not again and record.group in entry.behind:
+            ending = f" · behind #{entry.behind[record.group]}"
+        lines.append((round(record.at - start, 3), _line(record, again) + ending))
         if number == 3 and entry.untold:
             lines.append((lines[-1][0], f"… {entry.untold} more"))
     return lines

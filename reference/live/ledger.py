@@ -24,7 +24,11 @@ _SET_ASIDE = {"parked", "dead letter"}
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One event: where it stands, per group where groups may differ. ``row`` is its key's."""
+    """One event: where it stands, per group where groups may differ. ``row`` is its key's.
+
+    ``behind`` names the seq that overtook it, ``received`` is the place of its last delivery in the history; ``story``
+    holds its records, each with the fault it followed.
+    """
 
     event: str
     arrival: int
@@ -32,17 +36,24 @@ class Entry:
     seq: int | None = None
     attempted: bool = False
     acknowledged: bool = False
-    unknown: bool = False
+    failed: bool = False
+    unanswered: bool = False
     deliveries: dict[str, int] = field(default_factory=dict)
     applications: dict[str, int] = field(default_factory=dict)
     aside: str = ""
-    late: bool = False
-    story: list[Record] = field(default_factory=list)
+    behind: dict[str, int] = field(default_factory=dict)
+    received: int = 0
+    story: list[tuple[Record, str]] = field(default_factory=list)
     untold: int = 0
     shown: bool = False
     troubled: bool = False
     outstanding: bool = False
     mark: tuple[tuple[bool, float], Mark] | None = None  # as last drawn, for (settled, start); none once it changed
+
+    @property
+    def unknown(self) -> bool:
+        """Nobody can say whether its commit happened."""
+        return self.unanswered and not (self.acknowledged or self.failed)
 
     @property
     def unexpected(self) -> bool:
@@ -57,8 +68,8 @@ class Entry:
         """By every group that received it."""
         return bool(self.applications) and self.deliveries.keys() <= self.applications.keys()
 
-    def tell(self, record: Record) -> None:
-        self.story.append(record)
+    def tell(self, record: Record, after: str) -> None:
+        self.story.append((record, after))
         if len(self.story) > STORY:
             del self.story[_BEGINNING]
             self.untold += 1
@@ -96,29 +107,33 @@ class Ledger:
         self._unexpected: set[str] = set()
         self._twice: set[str] = set()
         self._deepest = 0.0
+        self._fault = (0, "")
 
     def add(self, record: Record) -> None:
         """Fold one record in; records that concern no event, such as faults, leave nothing here."""
         self._position += 1
         if record.op == "lag":
             self._deepest = max(self._deepest, record.value or 0)
+        if record.op == "fault":
+            self._fault = (self._position, record.note)
         if record.op in ("lag", "fault"):
             return
-        entry = self._entry(record)
+        entry, after = self._entry(record), ""
         if record.op == "commit":
             self._commit(entry, record)
         elif record.phase == "ok" and record.op == "deliver":
+            after = self._fault[1] if 0 < entry.received < self._fault[0] else ""
             self._deliver(entry, record)
         elif record.op == "apply":
             self._apply(entry, record)
         if record.phase != "invoke":
-            entry.tell(record)
+            entry.tell(record, after)
         self._classify(entry)
 
     def verdict(self) -> Verdict:
         for event in self._order.judge():
             entry = self._entries[event]
-            entry.late = self._order.is_late(event, set(entry.deliveries))
+            entry.behind = self._order.behind(event, entry.deliveries)
             self._classify(entry)
         return Verdict(
             attempted=self._attempted,
@@ -166,7 +181,8 @@ class Ledger:
         if record.phase == "ok":
             self._acknowledged += not entry.acknowledged
             entry.acknowledged = True
-        entry.unknown |= record.phase == "info"
+        entry.unanswered |= record.phase == "info"
+        entry.failed |= record.phase == "fail"
         self._order.committed(record)
         if record.seq is not None and record.seq != entry.seq:
             entry.seq, entry.row.in_order = record.seq, False
@@ -177,7 +193,7 @@ class Ledger:
         self._delivered += not entry.deliveries
         before = entry.deliveries.get(record.group, 0)
         self._pairs += not before
-        entry.deliveries[record.group] = before + 1
+        entry.deliveries[record.group], entry.received = before + 1, self._position
         if entry.seq is None and record.seq is not None:
             entry.seq, entry.row.in_order = record.seq, False
 
@@ -194,13 +210,13 @@ class Ledger:
         entry.mark, entry.row.lane = None, None
         unexpected, twice = entry.unexpected, entry.twice
         outstanding = entry.acknowledged and not entry.deliveries
-        recovered = entry.unknown and not entry.acknowledged and bool(entry.deliveries)
+        recovered = entry.unknown and bool(entry.deliveries)
         _member(self._outstanding, entry.event, outstanding)
         _member(self._recovered, entry.event, recovered)
         _member(self._unexpected, entry.event, unexpected)
         _member(self._twice, entry.event, twice)
         shown = entry.acknowledged or entry.unknown or bool(entry.deliveries or entry.applications)
-        troubled = unexpected or twice or entry.late
+        troubled = unexpected or twice or bool(entry.behind)
         entry.row.shown += shown - entry.shown
         entry.row.troubled += troubled - entry.troubled
         entry.row.outstanding += outstanding - entry.outstanding

@@ -7,6 +7,7 @@ commit may be recorded after the delivery it explains: such a commit makes its k
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from reference.evidence.history import Record
@@ -33,7 +34,7 @@ class Order:
         self._firsts: dict[tuple[str, str], list[tuple[int, int | None]]] = {}
         self._queues_of: dict[str, list[_Queue]] = {}
         self._open: dict[int, _Queue] = {}
-        self._late: dict[tuple[str, str], int] = {}
+        self._late: dict[tuple[str, str], tuple[int, int]] = {}
 
     def committed(self, record: Record) -> None:
         """Learn an event's place in commit order."""
@@ -66,13 +67,14 @@ class Order:
         self._open.clear()
         return changed
 
-    def is_late(self, event: str, groups: set[str]) -> bool:
-        return any((group, event) in self._late for group in groups)
+    def behind(self, event: str, groups: Iterable[str]) -> dict[str, int]:
+        """The groups that received this event late, with the seq that had overtaken it."""
+        return {group: self._late[group, event][1] for group in groups if (group, event) in self._late}
 
     @property
     def late(self) -> tuple[str, ...]:
         """Late events in order of delivery; an event late in two groups is there twice."""
-        return tuple(event for (_, event), _ in sorted(self._late.items(), key=lambda item: item[1]))
+        return tuple(event for (_, event), _ in sorted(self._late.items(), key=lambda item: item[1][0]))
 
     def _judge(self, queue: _Queue) -> set[str]:
         changed = set() if queue.judged else self._forget(queue)
@@ -81,14 +83,14 @@ class Order:
             if seq is None or position != self._first(queue.group, event):
                 continue
             if seq < queue.highest:
-                self._late[queue.group, event] = position
+                self._late[queue.group, event] = (position, queue.highest)
                 changed.add(event)
             queue.highest = max(queue.highest, seq)
         queue.judged = len(queue.arrivals)
         return changed
 
     def _forget(self, queue: _Queue) -> set[str]:
-        found = {event for position, event, _ in queue.arrivals if self._late.get((queue.group, event)) == position}
+        found = {event for position, event, _ in queue.arrivals if self._late.get((queue.group, event), (0, 0))[0] == position}
         for event in found:
             del self._late[queue.group, event]
         return found

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from reference.live import banner, charts, strip
+from reference.live import banner, charts, faults, strip
 from reference.live.shapes import Hit, Rect, Shape
 from reference.live.snapshot import Snapshot
 
@@ -75,9 +75,9 @@ class _Drawing:
         frames = list(self._frames(y, width, plots))
         for panel, (title_y, frame) in zip(plots, frames, strict=True):
             self.shapes += (charts.lag if panel == "lag" else charts.rates)(self._snapshot, frame, title_y=title_y)
-            self.hits += charts.fault_hits(self._snapshot, frame)
+            self.hits += faults.hits(self._snapshot, frame)
         first, last = frames[0][1], frames[-1][1]
-        self.shapes += charts.fault_labels(self._snapshot, first, rows=(first.y - 5, first.y - 18))
+        self.shapes += faults.names(self._snapshot, first, rows=(first.y - 5, first.y - 18))
         self.shapes += charts.seconds(last)
         return last.bottom + 24
 

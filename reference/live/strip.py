@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from reference.live.lanes import GAP
 from reference.live.mark import Lane, Mark, State
-from reference.live.shapes import Hit, Line, Rect, Shape, label
+from reference.live.shapes import Hit, Line, Rect, Shape, label, text_width
 from reference.live.snapshot import Snapshot
 
 __all__ = ["glyph", "height", "hits", "strip"]
@@ -17,7 +17,7 @@ __all__ = ["glyph", "height", "hits", "strip"]
 SIZE = 12
 PITCH = 15.5
 ROW = 24
-_NAME = 78
+_NAME = 71  # at most, for a key
 _HEAD = 34
 _LEGEND = (
     ("committed", State.COMMITTED, 0),
@@ -42,7 +42,7 @@ def strip(snapshot: Snapshot, x: float, y: float, *, width: float, rows: int = 0
     yield label(x + width, y + 12, _how_many(snapshot), fill="soft", size=11, anchor="end")
     for lane, left, top in _places(snapshot, x, y, width):
         yield label(left, top + 10, _short(lane.key), fill="soft", size=11)
-        for mark, skipped, at in _marks(lane, left):
+        for mark, skipped, at in _marks(lane, left, _name(snapshot)):
             if skipped:
                 yield label(at - 4, top + 9.5, f"+{skipped}", fill="soft", size=9, anchor="end")
             yield from glyph(mark, at, top)
@@ -53,7 +53,7 @@ def strip(snapshot: Snapshot, x: float, y: float, *, width: float, rows: int = 0
 def hits(snapshot: Snapshot, x: float, y: float, *, width: float) -> Iterator[Hit]:
     """What each mark tells when pointed at: its key and number, its state, its story."""
     for lane, left, top in _places(snapshot, x, y, width):
-        for mark, _, at in _marks(lane, left):
+        for mark, _, at in _marks(lane, left, _name(snapshot)):
             number = f" #{mark.seq}" if mark.seq is not None else ""
             yield Hit(at - 2, top - 6, PITCH, ROW, f"{lane.key}{number} · {mark.state.value}", mark.story)
 
@@ -96,12 +96,19 @@ def _digit(mark: Mark) -> str:
 
 def _how_many(snapshot: Snapshot) -> str:
     shown = len(snapshot.lanes)
-    return f"{shown} of {snapshot.keys:,} keys, trouble first" if shown < snapshot.keys else f"{shown} {'key' if shown == 1 else 'keys'}"
+    if shown < snapshot.keys:
+        return f"{shown} of {snapshot.keys:,} keys, trouble first"
+    return "1 key" if shown == 1 else f"{shown} keys"
 
 
 def _short(key: str) -> str:
     """The end of a key tells more than its beginning."""
-    return (key if len(key) <= 11 else f"…{key[-10:]}") or "no key"
+    return (key if len(key) <= 10 else f"…{key[-9:]}") or "no key"
+
+
+def _name(snapshot: Snapshot) -> float:
+    longest = max((len(_short(lane.key)) for lane in snapshot.lanes), default=0)
+    return min(_NAME, round(text_width("x" * longest, 11) + 10, 1))
 
 
 def _slots(lane: Lane) -> int:
@@ -111,7 +118,7 @@ def _slots(lane: Lane) -> int:
 def _grid(snapshot: Snapshot, width: float) -> tuple[int, int, float]:
     """Columns, rows and the width of a column: short lanes stand beside each other."""
     longest = max((_slots(lane) for lane in snapshot.lanes), default=1)
-    columns = max(1, int((width + 14) // (_NAME + longest * PITCH + 14)))
+    columns = max(1, int((width + 14) // (_name(snapshot) + longest * PITCH + 14)))
     return columns, -(-len(snapshot.lanes) // columns), (width + 14) / columns
 
 
@@ -121,8 +128,8 @@ def _places(snapshot: Snapshot, x: float, y: float, width: float) -> Iterator[tu
         yield lane, round(x + column * (i % columns), 1), y + _HEAD + ROW * (i // columns)
 
 
-def _marks(lane: Lane, left: float) -> Iterator[tuple[Mark, int, float]]:
-    at = left + _NAME
+def _marks(lane: Lane, left: float, name: float) -> Iterator[tuple[Mark, int, float]]:
+    at = left + name
     for mark, skipped in zip(lane.marks, lane.skipped, strict=True):
         at += GAP * PITCH if skipped else 0
         yield mark, skipped, round(at, 1)
