@@ -1,0 +1,106 @@
+"""What a Kafka cluster says of itself: topics, limits, offsets, lag. Only topic creation changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import stamina
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from reference.brokers.protocol import BrokerUnavailable, UnknownTopic
+
+__all__ = ["KafkaCluster"]
+
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+T = TypeVar("T")
+
+
+class KafkaCluster:
+    """Administrative questions, each answered within ``timeout_s`` or ended by :class:`BrokerUnavailable`."""
+
+    def __init__(self, client: Mapping[str, Any], *, url: str, timeout_s: float, heard: Callable[[], str]) -> None:
+        self._client = {**client, "socket.timeout.ms": max(1000, int(timeout_s * 1000))}
+        self._url, self._timeout_s, self._heard = url, timeout_s, heard
+        self._admin: AdminClient | None = None
+
+    def partitions(self, topic: str) -> list[int]:
+        """The topic's partitions. Raises :class:`UnknownTopic`."""
+        try:
+            found = self._ask().list_topics(topic, self._timeout_s).topics[topic]
+        except KafkaException as error:
+            raise self.unavailable(f"does not answer: {error.args[0].str()}") from error
+        if found.error is not None:
+            raise UnknownTopic(f"topic {topic!r} does not exist at {self._url}: create it")
+        return sorted(found.partitions)
+
+    def max_message_bytes(self, topic: str) -> int:
+        """The topic's own limit in bytes, or Kafka's default where this client may not read it."""
+        self.partitions(topic)
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            return int(self._ask().describe_configs([resource])[resource].result(self._timeout_s)["max.message.bytes"].value)
+        except KafkaException:
+            return DEFAULT_MAX_MESSAGE_BYTES
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """Make the topic with the cluster's default replication; a no-op when it is there."""
+        try:
+            self._ask().create_topics([NewTopic(name, partitions)])[name].result(self._timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise self.unavailable(f"did not create topic {name!r}: {error.args[0].str()}") from error
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """One past the last offset of every partition."""
+        return {partition: offset for (_, partition), offset in self._offsets([topic], OffsetSpec.latest()).items()}
+
+    def lag(self, topics: Sequence[str], group: str) -> dict[tuple[str, int], int]:
+        """Per partition, what ``group`` has not committed yet; a partition without a commit counts whole."""
+        ends, starts = self._offsets(topics, OffsetSpec.latest()), self._offsets(topics, OffsetSpec.earliest())
+        committed = self._committed(group, [TopicPartition(*at) for at in ends])
+        return {at: max(0, end - max(committed.get(at, -1), starts[at])) for at, end in ends.items()}
+
+    def unavailable(self, what: str) -> BrokerUnavailable:
+        """The error to raise when the cluster does not do its part, with what the client last heard from it."""
+        heard = f" (last heard: {self._heard()})" if self._heard() else ""
+        return BrokerUnavailable(f"broker {self._url} {what}{heard}")
+
+    def close(self) -> None:
+        self._admin = None
+
+    def _ask(self) -> AdminClient:
+        if self._admin is None:  # kept, since a temporary one dies in mid-request
+            self._admin = AdminClient(self._client)
+        return self._admin
+
+    def _offsets(self, topics: Sequence[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+        wanted = {TopicPartition(topic, p): spec for topic in topics for p in self.partitions(topic)}
+        futures = self._ask().list_offsets(wanted)
+        return {(tp.topic, tp.partition): self._result(future).offset for tp, future in futures.items()}
+
+    def _committed(self, group: str, partitions: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        request = [ConsumerGroupTopicPartitions(group, partitions)]
+        try:
+            # The group's coordinator loads its partition on first use, and moves when a broker restarts.
+            for attempt in stamina.retry_context(on=_coordinator_is_moving, timeout=self._timeout_s, attempts=None, wait_max=0.5):
+                with attempt:
+                    answer = self._ask().list_consumer_group_offsets(request)[group].result(self._timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # nobody has joined it yet
+                return {}
+            raise self.unavailable(f"does not tell group {group!r}: {error.args[0].str()}") from error
+        return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions or ()}
+
+    def _result(self, future: Future[T]) -> T:
+        try:
+            return future.result(self._timeout_s)
+        except KafkaException as error:
+            raise self.unavailable(f"does not answer: {error.args[0].str()}") from error
+
+
+def _coordinator_is_moving(error: Exception) -> bool:
+    moving = {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+    return isinstance(error, KafkaException) and error.args[0].code() in moving

@@ -1,0 +1,120 @@
+"""One member of a Kafka consumer group.
+
+Killed at any line: only offsets below the lowest delivery that is not yet acked are ever committed, so a delivery that
+was not acked comes back, to this member or to another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as Record
+
+from reference.brokers.protocol import BrokerUnavailable, Delivery, UnknownTopic
+
+__all__ = ["KafkaSubscription", "to_delivery"]
+
+CONSUMER: Final[Mapping[str, Any]] = {
+    "group.protocol": "consumer",  # KIP-848: the broker assigns, one member's coming or going does not stop the rest
+    "enable.auto.commit": False,  # acked means applied, never merely fetched
+    "auto.offset.reset": "earliest",
+    "fetch.wait.max.ms": 100,
+}
+COMMIT_EVERY_S: Final = 0.1
+_GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+
+
+class KafkaSubscription:
+    """See :class:`~reference.brokers.protocol.Subscription`. Acks reach the broker every 0.1 s and when it closes."""
+
+    def __init__(self, client: Mapping[str, Any], topics: Sequence[str], *, group: str, url: str) -> None:
+        self._group, self._url = group, url
+        self._open: dict[tuple[str, int], dict[int, bool]] = {}  # by partition: offset → acked, in delivery order
+        self._commit: dict[tuple[str, int], int] = {}
+        self._committed_at = time.monotonic()
+        self._consumer = Consumer({**client, **CONSUMER, "group.id": group})
+        self._consumer.subscribe(list(topics), on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
+        """See the protocol. Raises :class:`UnknownTopic` when a topic was deleted, :class:`BrokerUnavailable` otherwise."""
+        self._commit_acked(within_s=COMMIT_EVERY_S)
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        # consume() would wait for a full batch: take only what has already arrived
+        records = [first, *(self._consumer.consume(limit - 1, 0) if limit > 1 else ())]
+        deliveries = [to_delivery(record, self._group) for record in records if self._is_good(record)]
+        for delivery in deliveries:
+            self._open.setdefault((delivery.topic, delivery.partition), {})[delivery.offset] = False
+        return deliveries
+
+    def ack(self, delivery: Delivery) -> None:
+        at = (delivery.topic, delivery.partition)
+        offsets = self._open.get(at, {})
+        if delivery.offset not in offsets:  # the partition went to another member, which has it now
+            return
+        offsets[delivery.offset] = True
+        while offsets and offsets[next(iter(offsets))]:
+            self._commit[at] = next(iter(offsets)) + 1
+            del offsets[next(iter(offsets))]
+
+    def nack(self, delivery: Delivery) -> None:
+        """Rewind the partition to this delivery: everything from it on comes again, in order."""
+        at = (delivery.topic, delivery.partition)
+        offsets = self._open.get(at, {})
+        if delivery.offset in offsets:
+            self._open[at] = {offset: acked for offset, acked in offsets.items() if offset < delivery.offset}
+            self._consumer.seek(TopicPartition(*at, delivery.offset))
+
+    def close(self) -> None:
+        self._commit_acked(within_s=0, wait=True)
+        self._consumer.close()
+
+    def _is_good(self, record: Record) -> bool:
+        error = record.error()
+        if error is None:
+            return True
+        if error.code() in _GONE:
+            raise UnknownTopic(f"topic {record.topic()!r} is gone from {self._url}, or may not be read: {error.str()}")
+        if error.code() == KafkaError._PARTITION_EOF or error.retriable():
+            return False
+        raise BrokerUnavailable(f"broker {self._url}, group {self._group}: {error.str()}")
+
+    def _commit_acked(self, *, within_s: float, wait: bool = False) -> None:
+        if self._commit and time.monotonic() - self._committed_at >= within_s:
+            self._commit_offsets(list(self._commit), wait=wait)
+            self._committed_at = time.monotonic()
+
+    def _commit_offsets(self, partitions: list[tuple[str, int]], *, wait: bool) -> None:
+        offsets = [TopicPartition(*at, self._commit.pop(at)) for at in partitions if at in self._commit]
+        if not offsets:
+            return
+        try:
+            if wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException:  # not told to the broker: those deliveries come again, as promised
+            return
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        taken = [(tp.topic, tp.partition) for tp in partitions]
+        self._commit_offsets(taken, wait=True)
+        for at in taken:
+            self._open.pop(at, None)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            self._open.pop((tp.topic, tp.partition), None)
+            self._commit.pop((tp.topic, tp.partition), None)
+
+
+def to_delivery(record: Record, group: str) -> Delivery:
+    """A Kafka record as a :class:`Delivery`; header values stay bytes."""
+    return Delivery(
+        record.topic() or "", record.partition() or 0, record.offset() or 0, record.key(), record.value(),
+        tuple(record.headers() or ()), group,  # type: ignore[arg-type]  # the stub has str values: consumed ones are bytes
+    )  # fmt: skip

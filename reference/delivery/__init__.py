@@ -1,0 +1,1 @@
+"""Outbox → relay → (broker) → inbox → handler: no committed event lost, order kept per key, each effect applied once."""

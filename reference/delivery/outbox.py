@@ -1,0 +1,57 @@
+"""The outbox: an event written in the same transaction as the change it tells of.
+
+What enters is an :class:`~reference.event.Event` and the caller's open transaction; what leaves is one row. Killed at any
+line before the caller commits, neither the change nor the event exists; after it, both do, and a relay carries the row.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+
+from reference.event import Event
+
+__all__ = ["append", "pending", "schema"]
+
+
+def schema() -> str:
+    """The SQL that makes the outbox and the inbox; applying it twice changes nothing."""
+    return files("reference.delivery").joinpath("schema.sql").read_text()
+
+
+def append(conn: psycopg.Connection[Any], event: Event) -> None:
+    """Write ``event`` into the outbox, in the transaction that ``conn`` has open.
+
+    To keep the order of an aggregate's events, hold its row lock before calling this: ``UPDATE`` the aggregate first, or
+    ``SELECT … FOR UPDATE``. The last segment of ``event.source`` is the aggregate type, and so chooses the topic.
+
+    Source: guide, Transactional Outbox; Debezium's outbox event router for the columns.
+    """
+    conn.execute(
+        "INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers, created_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (event.id, _aggregate_type(event), event.key, event.type, json.dumps(event.data), _extra(event), event.time),
+    )
+
+
+def pending(conn: psycopg.Connection[Any], limit: int = 100) -> list[tuple[int, str, str, str, str, dict[str, Any]]]:
+    """Rows not yet carried, oldest first: position, id, aggregate type, aggregate id, type, payload."""
+    return conn.execute(
+        "SELECT position, id::text, aggregatetype, aggregateid, type, payload FROM outbox ORDER BY position LIMIT %s", (limit,)
+    ).fetchall()
+
+
+def _aggregate_type(event: Event) -> str:
+    return event.source.rstrip("/").rpartition("/")[2]
+
+
+def _extra(event: Event) -> str | None:
+    """What the relay could not know from the other columns, as JSON; ``None`` when there is nothing."""
+    known = {"/" + _aggregate_type(event): "ce_source", event.key: "ce_subject"}
+    attributes = {"ce_source": event.source, "ce_subject": event.subject, "ce_dataschema": event.dataschema,
+                  "ce_partitionkey": event.partitionkey, "ce_sequence": event.sequence}  # fmt: skip
+    extra = {name: str(value) for name, value in attributes.items() if value is not None and known.get(str(value)) != name}
+    return json.dumps(extra | dict(event.headers)) if extra or event.headers else None

@@ -1,0 +1,221 @@
+"""The relay: carries committed outbox rows to the broker, in rounds, each inside one snapshot of the table.
+
+What enters is the outbox, what leaves is confirmed messages and the rows' absence. Why a round keeps the order: a
+writer draws its row's position while it holds the aggregate's lock, and lets go of the lock only once its rows are
+visible. So any one snapshot holds a prefix of each key, and position order inside one snapshot is commit order per key.
+Across snapshots it is not: a transaction may draw a position and commit long after a later one was read. Hence nothing
+is remembered between rounds but the rows themselves.
+
+Killed at any line: before the broker confirmed, the rows are still there and go again; after it and before they are
+deleted, they go again too, as duplicates that the inbox absorbs; no row is deleted that was not confirmed. Source:
+guide, Outbox Relay Implementations, which calls marking atomic: across a database and a broker it cannot be.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import psycopg
+import structlog
+
+from reference.brokers import Broker, BrokerUnavailable, NotConfirmed
+from reference.delivery import session
+from reference.delivery.held import HELD_BACK, HeldKeys
+from reference.delivery.lanes import Lanes
+from reference.delivery.rows import COLUMNS, Envelope, InvalidRow, Page
+
+__all__ = ["Point", "Relay"]
+
+Point = Literal["read", "published", "marked"]
+POLL_S: Final = 1.0
+PAGES_A_ROUND: Final = 25
+
+log = structlog.get_logger(__name__)
+
+
+class Relay:
+    """One relay process's work. Any number of them, killed at any point, may run against one table.
+
+    ``dsn`` must lead to Postgres itself, not to a pooler that shares sessions: the relay's claim on its lanes lives and
+    dies with its connection. A relay frozen for longer than 30 s is cut off by Postgres and its lanes go to another; when
+    it wakes it may publish a page again behind newer events, which the inbox absorbs.
+
+    ``at`` is called with the name of each point as a round passes it; it does nothing unless a test or a lab says so.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        broker: Broker,
+        *,
+        route: str = "outbox.event.{aggregatetype}",
+        lanes: int = 16,
+        page: int = 5_000,
+        at: Callable[[Point], None] = lambda point: None,
+    ) -> None:
+        if page < 1:
+            raise ValueError(f"a page must hold at least 1 row, got {page}")
+        self._dsn, self._broker, self._at = dsn, broker, at
+        self._envelope = Envelope(route)
+        self._lane_count, self._page = lanes, page
+        self._reader: tuple[psycopg.Connection[Any], Lanes] | None = None
+        self._marker: psycopg.Connection[Any] | None = None
+        self._marking = ThreadPoolExecutor(1, thread_name_prefix="relay-mark")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="relay-read")
+        self.held = HeldKeys()
+
+    def run(self, stop: threading.Event) -> None:
+        """Carry events until ``stop`` is set, waking at each commit and at least once a second.
+
+        A database or broker that goes away is named in the log and tried again; nothing is lost meanwhile.
+        """
+        pause_s = 0.1
+        while not stop.is_set():
+            try:
+                if not self.run_once():
+                    self._wait()
+                pause_s = 0.1
+            except (BrokerUnavailable, psycopg.OperationalError) as error:
+                log.error("relay.waiting", reason=str(error).strip(), database=session.address(self._dsn), retry_in_s=pause_s)
+                self._disconnect()
+                stop.wait(pause_s)
+                pause_s = min(2 * pause_s, 5.0)
+
+    def run_once(self) -> int:
+        """One round: publish and delete what one snapshot shows of this relay's lanes; return the number of events.
+
+        Raises :class:`BrokerUnavailable` or :class:`psycopg.OperationalError`, naming the address, when either is away.
+        """
+        reader, lanes = self.connect()
+        buckets = lanes.tend()
+        if not buckets:
+            return 0
+        self.held.expire()
+        marks: list[Future[None]] = []
+        try:
+            with reader.transaction():
+                return self._round(reader, buckets, marks)
+        except psycopg.errors.SerializationFailure:
+            log.info("relay.round_left", reason="another relay marked these rows: the lanes changed hands")
+            return 0
+        finally:
+            _settle(marks)
+
+    def _round(self, reader: psycopg.Connection[Any], buckets: list[int], marks: list[Future[None]]) -> int:
+        """Publish and mark page by page. A lone short page, the usual case when idle, is marked in the same transaction."""
+        done = 0
+        with closing(self._pages(reader, buckets)) as pages:
+            for rows, snapshot in pages:
+                self._at("read")
+                done += self._publish(rows)
+                what = (rows[0][0], rows[-1][0], buckets, *self.held.parameters)
+                if not snapshot:
+                    self._delete(reader, what)
+                    continue
+                _settle(marks[:-1])  # at most two pages wait for their mark
+                marks.append(self._marking.submit(self._mark, snapshot, what))
+        _settle(marks)  # the next round's snapshot must not show what this one has published
+        if done and not marks:
+            self._at("marked")
+        return done
+
+    def _pages(self, reader: psycopg.Connection[Any], buckets: list[int]) -> Generator[tuple[list[tuple[Any, ...]], str], None, None]:
+        """The snapshot's pages, and its name when there are several; the next page is read while this one is published."""
+        rows, snapshot = self._read(reader, buckets, 0), ""
+        for _ in range(PAGES_A_ROUND):
+            if len(rows) < self._page:
+                if rows:
+                    yield rows, snapshot
+                return
+            snapshot = snapshot or session.export_snapshot(reader)
+            ahead = self._reading.submit(self._read, reader, buckets, rows[-1][0])
+            try:
+                yield rows, snapshot
+            finally:
+                wait([ahead])  # until then the session is not ours to end the transaction on
+            rows = ahead.result()
+
+    def _read(self, reader: psycopg.Connection[Any], buckets: list[int], last: int) -> list[tuple[Any, ...]]:
+        return reader.execute(
+            f"SELECT {COLUMNS} FROM outbox WHERE lane = ANY(%s) AND position > %s{HELD_BACK} ORDER BY position LIMIT %s",
+            (buckets, last, *self.held.parameters, self._page),
+        ).fetchall()
+
+    def _publish(self, rows: list[tuple[Any, ...]]) -> int:
+        """Publish a page; hold back the key of every row that cannot go. Returns how many went."""
+        going = self._going(rows)
+        try:
+            self._broker.publish(Page(self._envelope, going))
+        except NotConfirmed as error:
+            for index, reason in error.failures.items():
+                self.held.hold(going[index], reason)
+        self._at("published")
+        return sum(row not in self.held for row in going) if self.held else len(going)
+
+    def _going(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """The rows that may go; nothing passes a held row of its key."""
+        check, held, going = self._envelope.check, self.held, []
+        for row in rows:
+            if held and row in held:
+                continue
+            try:
+                check(row)
+            except InvalidRow as error:
+                held.hold(row, str(error))
+            else:
+                going.append(row)
+        return going
+
+    def _mark(self, snapshot: str, what: tuple[Any, ...]) -> None:
+        """Delete a page as the reader's snapshot shows it, while the reader goes on to the next."""
+        if self._marker is None:
+            self._marker = session.marker(self._dsn)
+        with self._marker.transaction():
+            self._marker.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            self._delete(self._marker, what)
+        self._at("marked")
+
+    def _delete(self, conn: psycopg.Connection[Any], what: tuple[Any, ...]) -> None:
+        """Delete the rows between two positions that were read; a key held meanwhile keeps its rows from there on."""
+        conn.execute(f"DELETE FROM outbox WHERE position BETWEEN %s AND %s AND lane = ANY(%s){HELD_BACK}", what)
+
+    def _wait(self) -> None:
+        """Sleep until a transaction that wrote to the outbox commits, at most a second."""
+        reader, _ = self.connect()
+        for _ in reader.notifies(timeout=POLL_S, stop_after=1):
+            return
+
+    def connect(self) -> tuple[psycopg.Connection[Any], Lanes]:
+        """The session and its lanes, opened on first use. Raises :class:`psycopg.OperationalError`, naming the address."""
+        if self._reader is None:
+            reader = session.reader(self._dsn)
+            self._reader = reader, Lanes(reader, self._lane_count)
+        return self._reader
+
+    def _disconnect(self) -> None:
+        """Let go of the lanes and of whatever the connections still had open."""
+        for conn in (self._reader[0] if self._reader else None, self._marker):
+            if conn is not None:
+                conn.close()
+        self._reader = self._marker = None
+
+    def close(self) -> None:
+        self._marking.shutdown()
+        self._reading.shutdown()
+        self._disconnect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _settle(marks: list[Future[None]]) -> None:
+    for mark in marks:
+        mark.result()
