@@ -1,0 +1,49 @@
+# Event-driven architecture, hands on.
+#
+#   make lab    set everything up, start the stack, open JupyterLab      (PORT=8888, NO_BROWSER=1)
+#   make test   set everything up, run every check and every test, leave nothing running
+
+PORT ?= 8888
+NO_BROWSER ?=
+BIN := .venv/bin
+
+.PHONY: help setup up down status lab lint test notebooks bench clean
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+	@echo "pieces: setup up down status lint notebooks bench clean"
+
+setup:
+	@./scripts/setup
+
+up: setup
+	@$(BIN)/eda up
+
+down:
+	@if [ -x $(BIN)/eda ]; then $(BIN)/eda down; fi
+
+status: setup
+	@$(BIN)/eda status
+
+lab: up
+	@exec $(BIN)/python -m reference.stack.jupyter --port $(PORT) $(if $(NO_BROWSER),--no-browser)
+
+lint: setup
+	@$(BIN)/ruff check reference tests labs
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+test: lint
+	@$(BIN)/python -m pytest --cov=reference --cov-report=term </dev/null
+
+notebooks: setup
+	@$(BIN)/python -m labs.execute
+
+bench: setup
+	@$(BIN)/eda bench relay && $(BIN)/eda bench latency
+
+# What was installed and downloaded stays: rm -rf .venv .eda for those.
+clean: down
+	@rm -rf build ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+"""Where a running stack answers: :class:`Endpoints`, the one thing the labs and the tests need from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+__all__ = ["Endpoints", "address", "without_password"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The URLs of the running services, passwords included; ``repr`` leaves the passwords out.
+
+    A service that was not asked for is the empty string. ``backend`` is ``native``, ``compose`` or ``env``.
+    """
+
+    kafka: str = field(default="", repr=False)
+    postgres: str = field(default="", repr=False)
+    backend: str = "native"
+
+    def as_env(self) -> dict[str, str]:
+        """The environment variables that hand these services to another process."""
+        named = {"EDA_KAFKA_URL": self.kafka, "EDA_POSTGRES_DSN": self.postgres}
+        return {name: url for name, url in named.items() if url}
+
+    def __repr__(self) -> str:
+        return f"Endpoints(kafka={address(self.kafka)!r}, postgres={address(self.postgres)!r}, backend={self.backend!r})"
+
+
+def address(url: str) -> str:
+    """``host:port`` of a URL, or the empty string: safe to print."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def without_password(url: str) -> str:
+    """The same URL with its password, if it has one, replaced by three stars."""
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@", 1) if password else url

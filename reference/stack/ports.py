@@ -1,0 +1,60 @@
+"""Ports on loopback: the preferred ones when they are free, any free one otherwise, and the same ones next time."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
+
+import psutil
+
+from reference.stack.errors import StackError
+
+__all__ = ["assign", "is_free", "owner"]
+
+# Below the range the kernel takes outgoing ports from, so that nobody's connection sits on one before we bind it.
+SPARE = range(20_000, 32_000)
+
+
+def assign(preferred: Mapping[str, int], remembered: Mapping[str, int], say: Callable[[str], None]) -> dict[str, int]:
+    """A port for each name. ``EDA_PORTS=free`` passes over the preferred ones. Says whose port it had to give up."""
+    ports: dict[str, int] = {}
+    for name, wish in preferred.items():
+        first = remembered.get(name) or (None if os.environ.get("EDA_PORTS") == "free" else wish)
+        if first is not None and is_free(first) and first not in ports.values():
+            ports[name] = first
+            continue
+        ports[name] = _spare({*ports.values(), *preferred.values(), *remembered.values()})
+        if first is not None:
+            say(f"port {first} is taken by {owner(first)}: {name} moves to {ports[name]}")
+    return ports
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could bind it now, as servers do: an address in TIME_WAIT is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def owner(port: int) -> str:
+    """The name and pid of whoever listens there, as far as this user may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        pass
+    return "another process"
+
+
+def _spare(avoid: set[int]) -> int:
+    for port in random.sample(SPARE, k=500):
+        if port not in avoid and is_free(port):
+            return port
+    raise StackError(f"no free port between {SPARE.start} and {SPARE.stop} on 127.0.0.1")

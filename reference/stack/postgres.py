@@ -1,0 +1,125 @@
+"""Postgres 18 from relocatable binaries: one private cluster, loopback only, scram passwords, honest ``fsync``.
+
+What enters is a :class:`~reference.stack.service.Site`; what leaves is a program. A cluster is either whole or not there:
+it is built beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from reference.stack import artifacts
+from reference.stack.accounts import SYSTEM, as_account, give, reachable, unprivileged
+from reference.stack.errors import StackError
+from reference.stack.home import Home, downloads, write_whole
+from reference.stack.service import Program, Site
+
+__all__ = ["DATABASE", "SETTINGS", "USER", "Postgres", "binaries", "unpacked"]
+
+USER = "lab"
+DATABASE = "shop"
+CLUSTER = "cluster-18"  # a data directory belongs to one major version
+
+SETTINGS: Mapping[str, str] = {
+    "wal_level": "logical",  # the change-data-capture relay reads the log
+    "max_connections": "200",
+    "max_replication_slots": "20",
+    "max_wal_senders": "20",
+    "shared_buffers": "128MB",
+    "max_wal_size": "1GB",
+    "fsync": "on",  # the labs kill things and count what is lost: nothing may be faked
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A server on loopback; user ``lab`` owns the database ``shop`` and may create others."""
+
+    name: str = "postgres"
+    variable: str = "EDA_POSTGRES_DSN"
+    ports: Mapping[str, int] = field(default_factory=lambda: {"postgres": 15432})
+
+    def url(self, *, port: int, password: str) -> str:
+        return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{DATABASE}"
+
+    def data(self, home: Home) -> Path:
+        """In the home; but when root's Postgres user cannot walk there (a clone under ``/root``), in ``/var/lib``."""
+        if unprivileged() is None or reachable(home.path):
+            return home.path / "postgres"
+        return SYSTEM / home.token
+
+    def prepare(self, site: Site) -> Program:
+        account = unprivileged()
+        server = binaries()
+        directory = self.data(site.home)
+        directory.parent.mkdir(mode=0o711, exist_ok=True)
+        give(directory, account)
+        if not (directory / CLUSTER).exists():
+            _create(server, directory, site.password)
+        place = {"port": str(site.ports["postgres"]), "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        flags = [word for name, value in (place | dict(SETTINGS)).items() for word in ("-c", f"{name}={value}")]
+        argv = (*as_account(account), str(server / "bin" / "postgres"), "-D", str(directory / CLUSTER), *flags)
+        # INT is Postgres's fast shutdown: it does not wait for clients to leave.
+        return Program(argv, directory, stop_signal="INT", environment={"LC_ALL": "C", "TZ": "UTC"})
+
+    def probe(self, url: str) -> None:
+        """``SELECT 1`` as the user and on the database that the labs use."""
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            connection.execute("SELECT 1").fetchone()
+
+
+def binaries() -> Path:
+    """Where the server is: unpacked beside the jars, or in ``/var/lib`` when root's Postgres user cannot walk there."""
+    where = _place()
+    where.mkdir(mode=0o711, exist_ok=True)
+    return artifacts.postgres_binaries(where)
+
+
+def unpacked() -> Path | None:
+    """The same place, if something has been unpacked there."""
+    return next(_place().glob("embedded-postgres-binaries-*/"), None)
+
+
+def _place() -> Path:
+    near = downloads()
+    return near if unprivileged() is None or reachable(near) else SYSTEM
+
+
+def _create(binaries: Path, directory: Path, password: str) -> None:
+    """initdb, then the labs' database through single-user mode; killed half-way, the next call starts over."""
+    account, unfinished, secret = unprivileged(), directory / "unfinished", directory / "password"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    write_whole(secret, password + "\n")
+    if account is not None:
+        os.chown(secret, account.pw_uid, account.pw_gid)
+    wishes = ["--no-locale", "--encoding=UTF8", "--no-instructions", "--no-sync", "--auth=scram-sha-256"]
+    try:
+        _run(["initdb", "-D", str(unfinished), "-U", USER, f"--pwfile={secret}", *wishes], binaries, directory)
+        _run(["postgres", "--single", "-D", str(unfinished), "postgres"], binaries, directory, f"CREATE DATABASE {DATABASE}\n")
+    finally:
+        secret.unlink(missing_ok=True)
+    unfinished.rename(directory / CLUSTER)
+
+
+def _run(command: list[str], binaries: Path, directory: Path, typed: str = "") -> None:
+    program, *arguments = command
+    said = subprocess.run(
+        [*as_account(unprivileged()), str(binaries / "bin" / program), *arguments],
+        input=typed, cwd=directory, env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    # Single-user mode reports a failed statement and still exits with 0.
+    complaints = [line for line in said.stderr.splitlines() if "ERROR:" in line or "FATAL:" in line]
+    if said.returncode or complaints:
+        last = (complaints or said.stderr.strip().splitlines() or [f"exit code {said.returncode}"])[-1]
+        raise StackError(f"Postgres could not create its cluster: {program}: {last}")
