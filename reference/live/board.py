@@ -38,8 +38,9 @@ class Board(anywidget.AnyWidget):
     """``with Board(history): …`` shows the board below the cell and keeps it moving until the block ends.
 
     ``hz`` is frames a second at most; after a minute they become fewer, so that a cell never sends a thousand.
-    ``faults`` are buttons: name → what to do. A click is recorded as a fault before it is done. ``settled``: at the end
-    of the block everything had the time to arrive, so that what did not is lost.
+    ``faults`` are buttons: name → what to do, from another thread while the cell runs (JupyterLab 4.4 with ipykernel 7, or
+    newer); a click is recorded as a fault before it is done, and one that comes after the block does nothing.
+    ``settled``: at the end of the block everything had the time to arrive, so that what did not is lost.
     """
 
     _esm = Path(__file__).with_name("board.js")
@@ -68,6 +69,9 @@ class Board(anywidget.AnyWidget):
         self._snapshot = self._sampler.snapshot(settled=False)
         super().__init__(title=title, faults=list(self._actions), frame=frame(compose(self._snapshot, rows=ROWS), live=False))
         self.on_msg(self._on_message)
+        # ipykernel 7.4 hands a widget's messages to the shell that last spoke to it: here the one that is busy with the
+        # cell, so that a click would wait for the cell's end. The subshell that JupyterLab asks for is free.
+        setattr(self.comm, "_reply_subshell_for", lambda _, asked: asked)  # noqa: B010  not every comm declares it
 
     def __enter__(self) -> Self:
         if self._thread:
@@ -103,7 +107,7 @@ class Board(anywidget.AnyWidget):
         self._history.add(Record(op="fault", note=name))
         try:
             self._actions[name]()
-        except Exception as error:  # noqa: BLE001  a button must not take the board with it
+        except Exception as error:  # a button must not take the board with it
             self._history.add(Record(op="fault", phase="fail", note=f"{name} failed: {error}"))
 
     def __repr__(self) -> str:

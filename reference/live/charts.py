@@ -17,6 +17,7 @@ _AXIS = 40  # room for the numbers at the left
 # Colour, width and dash; delivered is wide so that it can be seen beneath applied, which usually covers it.
 _RATES = {"published": ("committed", 1.6, 3.0), "delivered": ("delivered", 3.6, 0.0), "applied": ("applied", 1.6, 0.0)}
 _ROUND = (2, 4, 5, 6, 8, 10)
+_FEW = 8  # faults
 _TICKS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 
 
@@ -73,12 +74,20 @@ def _plot(snapshot: Snapshot, frame: Frame, series: Sequence[Series], styles: Se
         y = round(frame.bottom - frame.height * share, 1)
         yield Line((frame.x + _AXIS, y, frame.right, y), "rule")
         yield label(frame.x + _AXIS - 6, y + 3.5, f"{top * share:,g}", fill="soft", size=10.5, anchor="end")
-    for fault in snapshot.faults:
-        yield Line((frame.at(fault.at), frame.y, frame.at(fault.at), frame.bottom), "fault", 1.2, 3)
+    yield from _faults(snapshot, frame)
     for one, (stroke, width, dash) in zip(series, styles, strict=True):
         points = [(frame.at(at), frame.bottom - frame.height * value / top) for at, value in one.points]
         if points:
             yield line(points if len(points) > 1 else points * 2, stroke, width=width, dash=dash)
+
+
+def _faults(snapshot: Snapshot, frame: Frame) -> Iterator[Line]:
+    """A line each; of many, only the first of its name is a line and the others are ticks, or they would hide the plot."""
+    seen: set[str] = set()
+    for fault in snapshot.faults:
+        x, whole = frame.at(fault.at), len(snapshot.faults) <= _FEW or fault.note not in seen
+        seen.add(fault.note)
+        yield Line((x, frame.y, x, frame.bottom if whole else frame.y + 9), "fault", 1.2, 3 if whole else 0)
 
 
 def _top(value: float) -> float:

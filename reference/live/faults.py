@@ -17,7 +17,10 @@ _SIZE = 10.5
 
 
 def names(snapshot: Snapshot, frame: Frame, *, rows: Sequence[float]) -> Iterator[Shape]:
-    """Each name once, above the plot at its first line, on the first of ``rows`` where it covers neither name nor line."""
+    """Each name once, above the plot at its first line, on the first of ``rows`` where it covers neither name nor line.
+
+    ``rows`` go downwards: a name in the top row leaves the line of the next fault free, which then needs a lower one.
+    """
     times = Counter(fault.note for fault in snapshot.faults if fault.note)
     taken: list[list[tuple[float, float]]] = [[] for _ in rows]
     for fault in snapshot.faults:
@@ -30,7 +33,7 @@ def names(snapshot: Snapshot, frame: Frame, *, rows: Sequence[float]) -> Iterato
             continue
         del times[fault.note]
         taken[row].append((min(left, x), max(right, x)))
-        for below in taken[:row]:
+        for below in taken[row + 1 :]:
             below.append((x, x))
         yield line([(x, rows[row] - 8), (x, frame.y)], "fault", width=1.2, dash=3)
         yield label(left if anchor == "start" else right, rows[row], words, fill="fault", size=_SIZE, anchor=anchor)
@@ -54,7 +57,7 @@ def _beside(x: float, words: str, frame: Frame) -> tuple[float, float, Literal["
 
 def _fits(taken: Sequence[Sequence[tuple[float, float]]], row: int, x: float, left: float, right: float) -> bool:
     """The name is free in its row, and its line in the rows between it and the plot."""
-    return _free(taken[row], left - 4, right + 4) and all(_free(below, x - 2, x + 2) for below in taken[:row])
+    return _free(taken[row], left - 4, right + 4) and all(_free(below, x - 2, x + 2) for below in taken[row + 1 :])
 
 
 def _free(taken: Sequence[tuple[float, float]], left: float, right: float) -> bool:

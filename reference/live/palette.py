@@ -10,7 +10,8 @@ from typing import Final
 __all__ = ["DARK", "LIGHT", "PARTITIONS"]
 
 LIGHT: Final[dict[str, str]] = {
-    "paper": "#ffffff", "ink": "#1f2328", "soft": "#57606a", "rule": "#dfe3e8", "onmark": "#ffffff", "fault": "#8a4b00",
+    "paper": "#ffffff", "ink": "#1f2328", "soft": "#57606a", "rule": "#dfe3e8", "fault": "#8a4b00",
+    "onmark": "#ffffff", "on-applied": "#ffffff", "on-delivered": "#0b2a3d",
     "good": "#009E73", "good-ink": "#00664b", "good-wash": "#e9f6f1",
     "bad": "#D55E00", "bad-ink": "#a84300", "bad-wash": "#fdf0e7",
     "warn": "#E69F00", "warn-ink": "#855c00", "warn-wash": "#fdf6e3",
@@ -25,7 +26,7 @@ DARK: Final[dict[str, str]] = LIGHT | {
     "bad": "#f07a1f", "bad-ink": "#ff9d57", "bad-wash": "#351c0b",
     "warn-ink": "#f2bd4b", "warn-wash": "#302507",
     "moving-ink": "#8fd0f5", "moving-wash": "#0d2432",
-    "delivered": "#8ccdf3", "applied": "#2a86c6", "parked": "#d98dba", "dead": "#c9d1d9", "onmark": "#0b0e11",
+    "delivered": "#8ccdf3", "applied": "#2180c4", "parked": "#d98dba", "dead": "#c9d1d9", "onmark": "#0b0e11",
     "line0": "#d98dba", "line1": "#12b389", "line3": "#4aa3df", "line4": "#8ccdf3", "line5": "#9aa4af",
 }  # fmt: skip
 

@@ -77,7 +77,7 @@ class _Drawing:
             self.shapes += (charts.lag if panel == "lag" else charts.rates)(self._snapshot, frame, title_y=title_y)
             self.hits += faults.hits(self._snapshot, frame)
         first, last = frames[0][1], frames[-1][1]
-        self.shapes += faults.names(self._snapshot, first, rows=(first.y - 5, first.y - 18))
+        self.shapes += faults.names(self._snapshot, first, rows=(first.y - 18, first.y - 5))
         self.shapes += charts.seconds(last)
         return last.bottom + 24
 

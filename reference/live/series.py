@@ -41,6 +41,7 @@ class Timeline:
     def __init__(self, *, window_s: float) -> None:
         self.start: float | None = None
         self._window_s = window_s
+        self._kept = int(window_s / GRAIN_S) + _step((0.0, window_s), bins=40) + 1  # the window, from a whole bin on
         self._last = 0.0
         self._counts: dict[str, Counter[int]] = {name: Counter() for name in _RATES.values()}
         self._depths: dict[tuple[str, int | None], dict[int, float]] = {}
@@ -95,9 +96,9 @@ class Timeline:
         self._forget(depths)
 
     def _forget(self, bins: dict[int, float] | Counter[int]) -> None:
-        """Rarely, and then all that has left the window, so that it costs nothing on average."""
-        if len(bins) > 2 * self._window_s / GRAIN_S + 100:
-            oldest = (self._last - self._window_s) // GRAIN_S - _STEPS[-1]
+        """Only when half of them can go, so that it costs nothing on average."""
+        if len(bins) > 2 * self._kept:
+            oldest = self._last // GRAIN_S - self._kept
             for grain in [g for g in bins if g < oldest]:
                 del bins[grain]
 

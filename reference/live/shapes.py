@@ -88,4 +88,4 @@ def line(points: Sequence[tuple[float, float]], stroke: str, *, width: float = 1
 
 def text_width(words: str, size: float) -> float:
     """A generous guess, since nobody knows the reader's font."""
-    return len(words) * size * 0.6
+    return len(words) * size * 0.58

@@ -85,7 +85,7 @@ def glyph(mark: Mark, x: float, y: float) -> Iterator[Shape]:
         yield Rect(x + 0.7, y + 0.7, SIZE - 1.4, SIZE - 1.4, "paper", "committed", 1.4, 3)
     elif repeated:
         yield Rect(x + 0.2, y + 0.2, SIZE - 0.4, SIZE - 0.4, state.value, "warn", 2.4, 3)
-        yield label(x + 6, y + 9.2, _digit(mark), fill="onmark", bold=True, size=8.5, anchor="middle")
+        yield label(x + 6, y + 9.3, _digit(mark), fill=f"on-{state.value}", bold=True, size=9, anchor="middle")
     else:
         yield Rect(x, y, SIZE, SIZE, state.value, "", 0.0, 3)
 

@@ -1,0 +1,218 @@
+"""The snapshot tells what the checker tells, however it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference.evidence.checker import check
+from reference.evidence.history import History, Record
+from reference.live.lanes import GAP, SLOTS
+from reference.live.ledger import STORY
+from reference.live.series import GRAIN_S
+from reference.live.snapshot import Sampler, Snapshot, State, snapshot
+
+Make = Callable[..., list[Record]]
+
+RECORDS = st.lists(
+    st.builds(
+        Record,
+        op=st.sampled_from(["commit", "publish", "deliver", "apply", "ack", "lag", "fault"]),
+        phase=st.sampled_from(["ok", "ok", "ok", "invoke", "fail", "info"]),
+        event=st.sampled_from(["a", "b", "c", "d"]),
+        key=st.sampled_from(["k", "k", "l", ""]),
+        seq=st.one_of(st.none(), st.integers(0, 4)),
+        partition=st.one_of(st.none(), st.integers(0, 2)),
+        group=st.sampled_from(["", "g"]),
+        value=st.one_of(st.none(), st.floats(0, 1e6)),
+        note=st.sampled_from(["", "crash", "dead letter"]),
+        at=st.floats(0, 500),
+    ),
+    max_size=40,
+)
+
+
+def states(shown: Snapshot) -> list[State]:
+    return [mark.state for lane in shown.lanes for mark in lane.marks]
+
+
+@settings(max_examples=300, deadline=None)
+@given(RECORDS)
+def test_any_history_gets_the_checkers_verdict(records: list[Record]) -> None:
+    """The verdict shown is the one that check() gives, id by id."""
+    assert snapshot(records).verdict == check(records)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_wild_histories_get_the_checkers_verdict(seed: int, make_wild: Make) -> None:
+    """Long histories with late commits, changing keys and several groups are judged as check() judges them."""
+    records = make_wild(seed, 300)
+    assert snapshot(records).verdict == check(records)
+
+
+@settings(max_examples=200, deadline=None)
+@given(RECORDS, st.lists(st.integers(0, 40), max_size=6))
+def test_bit_by_bit_equals_all_at_once(records: list[Record], cuts: list[int]) -> None:
+    """Looking at a growing history many times ends in the same snapshot as looking once."""
+    sampler, taken = Sampler(), 0
+    for cut in sorted(cuts):
+        sampler.fold(records[taken : max(taken, cut)])
+        taken = max(taken, cut)
+        sampler.snapshot(settled=False, keep=["l"])
+    sampler.fold(records[taken:])
+    assert sampler.snapshot() == snapshot(records)
+
+
+def test_pure(make_wild: Make) -> None:
+    """The same records give the same snapshot."""
+    assert snapshot(make_wild(7)) == snapshot(make_wild(7))
+
+
+def test_following_a_history_takes_each_record_once(make_orders: Make) -> None:
+    """Following a history as it grows equals folding it whole, and says when there was nothing new."""
+    history, sampler = History(), Sampler()
+    news = []
+    for record in make_orders(20):
+        history.add(record)
+        news.append(sampler.follow(history))
+    assert (all(news), sampler.follow(history), sampler.snapshot()) == (True, False, snapshot(history))
+
+
+def test_a_merged_history_is_folded_again(make_orders: Make) -> None:
+    """Records merged in before those already taken count as well."""
+    records = make_orders(20)
+    history, sampler = History(records[50:]), Sampler()
+    sampler.follow(history)
+    history.extend(records[:50])
+    assert sampler.follow(history)
+    assert sampler.snapshot() == snapshot(history)
+
+
+def test_each_state_of_an_event_is_told() -> None:
+    """Committed, delivered, applied, set aside or wrong in one of four ways: each has its own state."""
+    commits = [Record(op="commit", event=f"e{i}", key=f"k{i}", seq=1, at=1.0) for i in range(7)]
+    late = [Record(op="commit", event=f"l{i}", key="k7", seq=i, at=1.0) for i in (1, 2)]
+    arrivals = [Record(op="deliver", event=e, key=k, at=2.0) for e, k in (("l2", "k7"), ("l1", "k7"), ("ghost", "k8"))]
+    deliveries = [Record(op="deliver", event=f"e{i}", key=f"k{i}", at=2.0) for i in (1, 2, 3, 5, 6)]
+    effects = [Record(op="apply", event=f"e{i}", key=f"k{i}", at=3.0) for i in (2, 3, 3)]
+    notes = [(5, "parked"), (6, "dead letter")]
+    aside = [Record(op="apply", phase="fail", event=f"e{i}", key=f"k{i}", note=note, at=3.0) for i, note in notes]
+    records = [*commits, *late, *arrivals, *deliveries, *effects, *aside]
+    assert set(states(snapshot(records))) | set(states(snapshot(records, settled=False))) == set(State)
+
+
+def test_nothing_is_lost_before_it_is_settled() -> None:
+    """An event still on its way is committed; only a settled history says that it is lost."""
+    records = [Record(op="commit", event="e", key="k", seq=1, at=1.0)]
+    assert (states(snapshot(records, settled=False)), states(snapshot(records))) == ([State.COMMITTED], [State.LOST])
+
+
+def test_a_redelivery_is_not_out_of_order(make_orders: Make) -> None:
+    """An old event delivered again is a duplicate; its mark counts the deliveries and stays applied."""
+    records = make_orders(9)
+    again = next(r for r in records if r.op == "deliver")
+    shown = snapshot([*records, replace(again, at=200.0)])
+    marks = [mark for lane in shown.lanes for mark in lane.marks if mark.deliveries > 1]
+    assert [(mark.event, mark.deliveries, mark.state) for mark in marks] == [("e0", 2, State.APPLIED)]
+
+
+def test_keys_in_trouble_come_first(make_orders: Make) -> None:
+    """However few events it has, a key in trouble is shown first, and all keys are counted."""
+    shown = snapshot([*make_orders(400, keys=20), Record(op="commit", event="x", key="zz", seq=1, at=300.0)])
+    assert (shown.lanes[0].key, len(shown.lanes), shown.keys) == ("zz", 12, 21)
+
+
+def test_short_keys_share_the_room(make_orders: Make) -> None:
+    """Keys with one or two events take less room, so four times as many are shown."""
+    assert len(snapshot(make_orders(200, keys=100)).lanes) == 48
+
+
+def test_kept_keys_stay_in_place(make_orders: Make) -> None:
+    """A live board that passes what it showed last sees untroubled lanes in the same order."""
+    sampler = Sampler(keys=3)
+    sampler.fold(make_orders(300, keys=10))
+    shown = sampler.snapshot(settled=False, keep=["order-9", "order-2", "order-5"])
+    assert [lane.key for lane in shown.lanes] == ["order-9", "order-2", "order-5"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_lane_never_outgrows_its_room(seed: int, make_wild: Make) -> None:
+    """However many events a key has, its marks and gaps fit, and what is left out is counted."""
+    renamed = [replace(r, event=f"{r.event}-{i // 5}", key="k") for i, r in enumerate(make_wild(seed, 600))]
+    (lane,) = snapshot(renamed).lanes
+    gaps = sum(1 for skipped in lane.skipped if skipped)
+    assert (len(lane.marks) + GAP * gaps <= SLOTS, len(lane.marks) + sum(lane.skipped)) == (True, lane.events)
+
+
+def test_events_in_trouble_are_not_left_out() -> None:
+    """In a long key the one lost event is among the marks."""
+    commits = [Record(op="commit", event=f"e{i}", key="k", seq=i, at=1.0 + i) for i in range(1, 101)]
+    deliveries = [Record(op="deliver", event=r.event, key="k", seq=r.seq, at=r.at + 0.5) for r in commits if r.seq != 30]
+    (lane,) = snapshot([*commits, *deliveries]).lanes
+    assert [mark.seq for mark in lane.marks if mark.state is State.LOST] == [30]
+
+
+def test_a_story_says_what_happened_and_after_which_fault() -> None:
+    """An event's story has its steps in order, what overtook it, and the fault that a redelivery followed."""
+    records = [
+        Record(op="commit", event="a", key="k", seq=1, at=10.0),
+        Record(op="commit", event="b", key="k", seq=2, at=10.1),
+        Record(op="deliver", event="b", key="k", group="g", partition=0, offset=7, at=10.2),
+        Record(op="deliver", event="a", key="k", group="g", partition=0, offset=8, at=10.3),
+        Record(op="fault", note="relay killed", at=10.4),
+        Record(op="deliver", event="a", key="k", group="g", partition=0, offset=9, at=10.5),
+    ]
+    assert snapshot(records).lanes[0].marks[0].story == (
+        (0.0, "committed"),
+        (0.3, "delivered to g · partition 0 offset 8 · behind #2"),
+        (0.5, "delivered again to g · partition 0 offset 9 · after ‘relay killed’"),
+    )
+
+
+def test_memory_is_bounded() -> None:
+    """A day of samples and a thousand redeliveries of one event leave a bounded story and a bounded number of bins."""
+    sampler = Sampler(window_s=10)
+    sampler.fold(Record(op="lag", partition=0, value=1.0, at=float(i)) for i in range(86_400))
+    sampler.fold(Record(op="deliver", event="e", key="k", at=86_400 + i * 0.01) for i in range(1_000))
+    shown, timeline = sampler.snapshot(), sampler._timeline
+    bins = len(timeline._counts["delivered"]) + len(timeline._depths["", 0])
+    assert (len(shown.lanes[0].marks[0].story) <= STORY + 1, bins < 2_000) == (True, True)
+
+
+def test_the_window_moves() -> None:
+    """A long history shows its last seconds only."""
+    records = [Record(op="lag", partition=0, value=float(i), at=float(i)) for i in range(1, 200)]
+    shown = snapshot(records, window_s=30)
+    assert (shown.span, min(at for at, _ in shown.lag[0].points) >= shown.span[0] - GRAIN_S) == ((168.0, 198.0), True)
+
+
+def test_rates_add_up(make_orders: Make) -> None:
+    """Events a second, times the seconds of a bin, are the events there were."""
+    published = snapshot(make_orders(100)).rates[0].points
+    step = published[1][0] - published[0][0]
+    assert sum(value for _, value in published) * step == pytest.approx(100)
+
+
+def test_lag_agrees_with_the_verdict(make_orders: Make) -> None:
+    """The highest point of the lines is the worst lag of the verdict."""
+    shown = snapshot(make_orders(50))
+    assert max(value for one in shown.lag for _, value in one.points) == shown.verdict.max_lag == 4
+
+
+def test_a_frame_of_a_long_history_is_cheap(make_orders: Make) -> None:
+    """After twenty thousand records, a few more and the next snapshot take far less than the first fold did."""
+    records, sampler = make_orders(4_100, keys=200), Sampler()
+    begun = perf_counter()
+    sampler.fold(records[:20_000])
+    folded = perf_counter() - begun
+    sampler.snapshot(settled=False)
+    begun = perf_counter()
+    for i in range(10):
+        sampler.fold(records[20_000 + i * 20 : 20_020 + i * 20])
+        sampler.snapshot(settled=False)
+    assert (perf_counter() - begun) / 10 < folded / 3
