@@ -24,11 +24,11 @@ from IPython.display import display
 from reference.evidence.history import History, Record
 from reference.live import palette
 from reference.live.picture import Picture
-from reference.live.scene import PANELS, Panel, Scene, compose
+from reference.live.scene import PANELS, Panel, compose
 from reference.live.shapes import Line, Rect
 from reference.live.snapshot import Sampler, Snapshot
 
-__all__ = ["Board", "frame"]
+__all__ = ["Board"]
 
 ROWS = 12
 _WHOLE = 4  # every fourth frame of a moving board tells the stories too: they are two thirds of its bytes
@@ -67,7 +67,7 @@ class Board(anywidget.AnyWidget):
         self._lock, self._stop, self._sent = threading.Lock(), threading.Event(), 0
         self._thread: threading.Thread | None = None
         self._snapshot = self._sampler.snapshot(settled=False)
-        super().__init__(title=title, faults=list(self._actions), frame=frame(compose(self._snapshot, rows=ROWS), live=False))
+        super().__init__(title=title, faults=list(self._actions), frame=_frame(self._snapshot, live=False))
         self.on_msg(self._on_message)
         # ipykernel 7.4 hands a widget's messages to the shell that last spoke to it: here the one that is busy with the
         # cell, so that a click would wait for the cell's end. The subshell that JupyterLab asks for is free.
@@ -111,7 +111,8 @@ class Board(anywidget.AnyWidget):
             self._history.add(Record(op="fault", phase="fail", note=f"{name} failed: {error}"))
 
     def __repr__(self) -> str:
-        return f"<board: {self._snapshot.verdict}>"
+        """What a page without widgets, such as GitHub, shows in place of the board."""
+        return "live board: run this cell in JupyterLab" if self.frame["live"] else f"board: {self._snapshot.verdict}"
 
     def _feed(self) -> None:
         while not self._stop.wait(_pause(self._sent, self._hz)):
@@ -126,19 +127,20 @@ class Board(anywidget.AnyWidget):
             self._snapshot = self._sampler.snapshot(settled=settled, keep=() if settled else shown)
             self._sent += 1
             whole = not (live and news) or self._sent % _WHOLE == 1
-            self.frame = frame(compose(self._snapshot, rows=ROWS), live=live, whole=whole)
+            self.frame = _frame(self._snapshot, live=live, whole=whole)
 
     def _on_message(self, _: object, content: dict[str, Any], __: object) -> None:
         if self._thread and content.get("fault") in self._actions:
             self.press(content["fault"])
 
 
-def frame(scene: Scene, *, live: bool, whole: bool = True) -> dict[str, Any]:
-    """A scene as it travels. ``live`` says that buttons do something; ``hits`` are there only in a ``whole`` frame.
+def _frame(snapshot: Snapshot, *, live: bool, whole: bool = True) -> dict[str, Any]:
+    """A snapshot as it travels. ``live`` says that buttons do something; ``hits`` are there only in a ``whole`` frame.
 
     Shapes and hits are JSON in a string, since a comm walks through everything else item by item, which takes longer
     than all the rest.
     """
+    scene = compose(snapshot, rows=ROWS, hits=whole)
     told = {"hits": _json([list(hit) for hit in scene.hits])} if whole else {}
     return told | {
         "live": live,

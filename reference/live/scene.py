@@ -35,12 +35,15 @@ class Scene:
     text: str
 
 
-def compose(snapshot: Snapshot, panels: Sequence[Panel] = PANELS, *, rows: int = 0) -> Scene:
-    """Raises :class:`ValueError` for a panel that does not exist. Lag is left out where nobody samples it."""
+def compose(snapshot: Snapshot, panels: Sequence[Panel] = PANELS, *, rows: int = 0, hits: bool = False) -> Scene:
+    """Raises :class:`ValueError` for a panel that does not exist. Lag is left out where nobody samples it.
+
+    ``rows`` is the least room for lanes, so that a board does not grow while keys appear; ``hits`` asks for those too.
+    """
     unknown = set(panels) - set(PANELS)
     if unknown:
         raise ValueError(f"no panel {', '.join(sorted(unknown))}; there are {', '.join(PANELS)}")
-    drawing = _Drawing(snapshot, [p for p in panels if p != "lag" or snapshot.lag], rows)
+    drawing = _Drawing(snapshot, [p for p in panels if p != "lag" or snapshot.lag], rows, hits=hits)
     shapes = (Rect(0, 0, WIDTH, drawing.height, "paper"), *drawing.shapes)
     return Scene(WIDTH, drawing.height, shapes, tuple(drawing.hits), banner.sentence(snapshot)[1], str(snapshot.verdict))
 
@@ -48,10 +51,10 @@ def compose(snapshot: Snapshot, panels: Sequence[Panel] = PANELS, *, rows: int =
 class _Drawing:
     """Panels one after the other: the verdict above, the charts at the left, the strip at the right."""
 
-    def __init__(self, snapshot: Snapshot, panels: Sequence[Panel], rows: int) -> None:
+    def __init__(self, snapshot: Snapshot, panels: Sequence[Panel], rows: int, *, hits: bool) -> None:
         self.shapes: list[Shape] = []
         self.hits: list[Hit] = []
-        self._snapshot, self._rows = snapshot, rows
+        self._snapshot, self._rows, self._pointed = snapshot, rows, hits
         top = 8.0
         if "verdict" in panels:
             self.shapes += banner.banner(snapshot, _EDGE, top, width=WIDTH - 2 * _EDGE)
@@ -68,14 +71,16 @@ class _Drawing:
     def _strip(self, y: float, beside: bool) -> float:
         x, width = (WIDTH - _EDGE - _HALF, _HALF) if beside else (_EDGE, WIDTH - 2 * _EDGE)
         self.shapes += strip.strip(self._snapshot, x, y, width=width, rows=self._rows)
-        self.hits += strip.hits(self._snapshot, x, y, width=width)
+        if self._pointed:
+            self.hits += strip.hits(self._snapshot, x, y, width=width)
         return y + strip.height(self._snapshot, width=width, rows=self._rows)
 
     def _charts(self, y: float, width: float, plots: Sequence[Panel]) -> float:
         frames = list(self._frames(y, width, plots))
         for panel, (title_y, frame) in zip(plots, frames, strict=True):
             self.shapes += (charts.lag if panel == "lag" else charts.rates)(self._snapshot, frame, title_y=title_y)
-            self.hits += faults.hits(self._snapshot, frame)
+            if self._pointed:
+                self.hits += faults.hits(self._snapshot, frame)
         first, last = frames[0][1], frames[-1][1]
         self.shapes += faults.names(self._snapshot, first, rows=(first.y - 18, first.y - 5))
         self.shapes += charts.seconds(last)

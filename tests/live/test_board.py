@@ -152,7 +152,7 @@ def test_a_click_after_the_block_does_nothing() -> None:
 
 
 def test_its_repr_is_one_line(make_orders: Make) -> None:
-    """Where no widget can be shown, a board prints its verdict rather than its whole state."""
+    """Where no widget can be shown, a board prints where to see it, and afterwards its verdict, not its whole state."""
     with Board(History(make_orders(3))) as board:
-        pass
-    assert repr(board) == f"<board: {board.snapshot().verdict}>"
+        shown = repr(board)
+    assert (shown, repr(board)) == ("live board: run this cell in JupyterLab", f"board: {board.snapshot().verdict}")
