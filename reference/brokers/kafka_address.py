@@ -14,7 +14,7 @@ class KafkaAddress:
     """Where a cluster is (``url``, safe to print) and how to talk to it (``client``, holds the password)."""
 
     url: str
-    client: dict[str, object]
+    client: dict[str, str | int]
 
     @classmethod
     def parse(cls, url: str) -> Self:
@@ -27,7 +27,7 @@ class KafkaAddress:
         credentials, _, hosts = parts.netloc.rpartition("@")
         if parts.scheme != "kafka" or not all(_is_host_and_port(host) for host in hosts.split(",")):
             raise ValueError(f"not a Kafka address: kafka://{hosts}; write kafka://HOST:PORT or kafka://USER:PASSWORD@HOST:PORT")
-        client: dict[str, object] = {"bootstrap.servers": hosts, "client.id": "eda-labs", "log_level": 0}
+        client: dict[str, str | int] = {"bootstrap.servers": hosts, "client.id": "eda-labs", "log_level": 0}
         if credentials:
             user, _, password = credentials.partition(":")
             client |= {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN",

@@ -36,7 +36,7 @@ def prune(conn: psycopg.Connection[Any], *, older_than: timedelta) -> int:
 
 
 def advance(conn: psycopg.Connection[Any], key: str, sequence: int, *, consumer: str) -> Step:
-    """The second way: remember only the last sequence applied of each key. Apply on ``next`` and on ``gap``, not on ``duplicate``.
+    """The second way: remember only the last sequence applied of each key. Apply on ``next`` and ``gap``, not on ``duplicate``.
 
     ``gap`` means that events in between have not been seen: lost, or on their way behind this one, which is then the
     last chance to wait for them. Smaller than one row an event, and it needs writers that number from 1 without holes.

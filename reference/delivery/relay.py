@@ -36,6 +36,7 @@ POLL_S: Final = 1.0
 PAGES_A_ROUND: Final = 25
 
 log = structlog.get_logger(__name__)
+_Rows = list[tuple[Any, ...]]
 
 
 class Relay:
@@ -124,7 +125,7 @@ class Relay:
             self._at("marked")
         return done
 
-    def _pages(self, reader: psycopg.Connection[Any], buckets: list[int]) -> Generator[tuple[list[tuple[Any, ...]], str], None, None]:
+    def _pages(self, reader: psycopg.Connection[Any], buckets: list[int]) -> Generator[tuple[_Rows, str], None, None]:
         """The snapshot's pages, and its name when there are several; the next page is read while this one is published."""
         rows, snapshot = self._read(reader, buckets, 0), ""
         for _ in range(PAGES_A_ROUND):
@@ -140,13 +141,13 @@ class Relay:
                 wait([ahead])  # until then the session is not ours to end the transaction on
             rows = ahead.result()
 
-    def _read(self, reader: psycopg.Connection[Any], buckets: list[int], last: int) -> list[tuple[Any, ...]]:
+    def _read(self, reader: psycopg.Connection[Any], buckets: list[int], last: int) -> _Rows:
         return reader.execute(
             f"SELECT {COLUMNS} FROM outbox WHERE lane = ANY(%s) AND position > %s{HELD_BACK} ORDER BY position LIMIT %s",
             (buckets, last, *self.held.parameters, self._page),
         ).fetchall()
 
-    def _publish(self, rows: list[tuple[Any, ...]]) -> int:
+    def _publish(self, rows: _Rows) -> int:
         """Publish a page; hold back the key of every row that cannot go. Returns how many went."""
         going = self._going(rows)
         try:
@@ -157,7 +158,7 @@ class Relay:
         self._at("published")
         return sum(row not in self.held for row in going) if self.held else len(going)
 
-    def _going(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    def _going(self, rows: _Rows) -> _Rows:
         """The rows that may go; nothing passes a held row of its key."""
         check, held, going = self._envelope.check, self.held, []
         for row in rows:

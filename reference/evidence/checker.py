@@ -73,7 +73,8 @@ class Verdict:
 def check(history: Iterable[Record]) -> Verdict:
     """Judge a whole history, after everything has been given the time to arrive."""
     records = list(history)
-    commits = {phase: {r.event for r in records if r.op == "commit" and r.phase == phase} for phase in ("invoke", "ok", "fail", "info")}
+    phases = ("invoke", "ok", "fail", "info")
+    commits = {phase: {r.event for r in records if r.op == "commit" and r.phase == phase} for phase in phases}
     deliveries = [r for r in records if r.op == "deliver" and r.phase == "ok"]
     delivered = {r.event for r in deliveries}
     applications = Counter((r.group, r.event) for r in records if r.op == "apply" and r.phase == "ok")

@@ -21,7 +21,7 @@ class Crash(BaseException):
     """The process is gone, as far as the code that was running can tell: no ``except Exception`` survives it."""
 
 
-class crash:
+class crash:  # noqa: N801 - it reads as a verb: faults.crash("between the writes", every=10)
     """Raises :class:`Crash` at every ``every``-th pass of a point, from a seeded start; call it where the point is."""
 
     def __init__(self, name: str, *, every: int, seed: int = 0, history: History | None = None) -> None:

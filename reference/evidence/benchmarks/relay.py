@@ -42,7 +42,7 @@ def compare(dsn: str, broker_url: str, *, events: int = 40_000, runs: int = 5) -
     with psycopg.connect(dsn, autocommit=True) as conn, KafkaBroker(broker_url) as broker:
         conn.execute(outbox.schema())
         conn.execute("ALTER TABLE outbox ADD COLUMN IF NOT EXISTS published_at timestamptz")  # for the batch relay
-        for run in range(runs):
+        for _ in range(runs):
             for name, contestant in CONTESTANTS.items():
                 topic = f"bench-{time.time_ns()}"
                 broker.create_topic(topic, partitions=4)

@@ -7,17 +7,18 @@ from typing import Any
 
 import psycopg
 
+from reference.delivery.consumer import Claim
 from reference.event import Event
 
 __all__ = ["check_then_put", "no_inbox"]
 
 
-def no_inbox(conn: psycopg.Connection[Any], event: Event) -> bool:
+def no_inbox(_conn: psycopg.Connection[Any], _event: Event) -> bool:
     """Every delivery is taken for the first: at least once, with every duplicate applied."""
     return True
 
 
-def check_then_put(consumer: str, *, between: Callable[[], None] = lambda: None) -> Callable[[psycopg.Connection[Any], Event], bool]:
+def check_then_put(consumer: str, *, between: Callable[[], None] = lambda: None) -> Claim:
     """Ask whether the event was seen, and remember it if not: two consumers may both ask before either remembers."""
 
     def claim(conn: psycopg.Connection[Any], event: Event) -> bool:

@@ -1,6 +1,7 @@
-"""Three relays that look right: each loses or reorders events under commits that overlap. Use :class:`~reference.delivery.relay.Relay`.
+"""Three relays that look right, and lose or reorder events when commits overlap.
 
 Each has ``run_once``, which returns how many events it published, and nothing else in common.
+The one to use is :class:`~reference.delivery.relay.Relay`.
 """
 
 from __future__ import annotations

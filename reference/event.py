@@ -1,0 +1,125 @@
+"""The envelope: one frozen :class:`Event` with CloudEvents 1.0 attribute names.
+
+What enters is a fact in the past tense (``OrderPlaced``) about one aggregate; what leaves is the same fact, with the same
+``id``, on every hop and every broker. The module holds no state and opens nothing, so a kill cannot hurt it.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+__all__ = ["Event", "InvalidEvent"]
+
+SPEC_VERSION = "1.0"
+CONTENT_TYPE = "application/json"
+_ATTRIBUTES = frozenset({"id", "specversion", "type", "source", "subject", "time", "dataschema", "partitionkey", "sequence"})
+
+
+class InvalidEvent(ValueError):
+    """An event, or the bytes that should have been one, breaks the envelope; the message names the attribute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to one aggregate.
+
+    ``data`` is a JSON object. ``subject`` is the aggregate's id and, unless ``partitionkey`` says otherwise, the key
+    that keeps its events in order. ``sequence`` counts the aggregate's events from 1 when the writer numbers them.
+    ``headers`` carries what travels beside the event, such as ``traceparent``.
+
+    Source: CloudEvents 1.0 core, its partitioning and sequence extensions, and its Kafka binding (binary mode).
+    """
+
+    type: str
+    source: str
+    subject: str
+    data: Mapping[str, Any]
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    dataschema: str | None = None
+    partitionkey: str | None = None
+    sequence: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("id", "type", "source", "subject"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise InvalidEvent(f"event attribute {name!r} must be a non-empty string, got {value!r}")
+        if not isinstance(self.data, Mapping):
+            raise InvalidEvent(f"event {self.id}: data must be a JSON object, got {type(self.data).__name__}")
+        if self.time.tzinfo is None:
+            raise InvalidEvent(f"event {self.id}: time must carry its UTC offset, got {self.time.isoformat()}")
+
+    @property
+    def key(self) -> str:
+        """What keeps this event in order with its neighbours: ``partitionkey``, else ``subject``."""
+        return self.partitionkey or self.subject
+
+    def to_headers(self) -> list[tuple[str, str]]:
+        """The ``ce_*`` headers of CloudEvents' Kafka binding, Debezium's ``id`` header, then ``headers``."""
+        out = [("id", self.id), ("ce_specversion", SPEC_VERSION), ("ce_id", self.id), ("ce_type", self.type),
+               ("ce_source", self.source), ("ce_subject", self.subject), ("ce_time", _rfc3339(self.time)),
+               ("content-type", CONTENT_TYPE)]  # fmt: skip
+        optional = (("dataschema", self.dataschema), ("partitionkey", self.partitionkey), ("sequence", self.sequence))
+        out += [(f"ce_{name}", str(value)) for name, value in optional if value is not None]
+        return out + list(self.headers.items())
+
+    def to_value(self) -> bytes:
+        """``data`` as UTF-8 JSON."""
+        return json.dumps(self.data, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_wire(cls, headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> Self:
+        """Read an event from a delivery's headers and body; raises :class:`InvalidEvent` that names what is wrong."""
+        texts = _texts(headers)
+        ce = {name.removeprefix("ce_"): text for name, text in texts.items() if name.startswith("ce_")}
+        missing = [f"ce_{name}" for name in ("id", "type", "source", "subject") if not ce.get(name)]
+        if missing:
+            raise InvalidEvent(f"not a CloudEvent in binary mode: header {', '.join(missing)} missing or empty")
+        try:
+            return cls(
+                id=ce["id"], type=ce["type"], source=ce["source"], subject=ce["subject"], data=_object(ce["id"], value),
+                time=datetime.fromisoformat(ce["time"]) if "time" in ce else datetime.now(UTC),
+                dataschema=ce.get("dataschema"), partitionkey=ce.get("partitionkey"),
+                sequence=int(ce["sequence"]) if "sequence" in ce else None,
+                headers={n: t for n, t in texts.items() if not _is_envelope(n)},
+            )  # fmt: skip
+        except InvalidEvent:
+            raise
+        except ValueError as error:
+            raise InvalidEvent(f"event {ce['id']}: {error}") from error
+
+
+def _is_envelope(name: str) -> bool:
+    return name in {"id", "content-type"} or (name.startswith("ce_") and name.removeprefix("ce_") in _ATTRIBUTES)
+
+
+def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for name, value in headers:
+        try:
+            out[name] = (value or b"").decode()
+        except UnicodeDecodeError as error:
+            if name.startswith("ce_"):
+                raise InvalidEvent(f"header {name} is not UTF-8: {error}") from error
+    return out
+
+
+def _object(event_id: str, value: bytes | None) -> Mapping[str, Any]:
+    try:
+        data = json.loads(value or b"")
+    except ValueError as error:
+        raise InvalidEvent(f"event {event_id}: body is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise InvalidEvent(f"event {event_id}: body must be a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")

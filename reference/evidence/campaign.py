@@ -1,0 +1,219 @@
+"""Experiments that kill, on the real broker and the real database, each beside a control that must be seen failing.
+
+What enters is a seed and a size; what leaves is a row of counts from the checker. Same seed, same faults: which relay is
+killed and after how long is drawn from it. The processes are started here and none outlives its experiment.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, Self
+
+import psycopg
+
+from reference.brokers import connect
+from reference.delivery import outbox
+from reference.delivery.consumer import Consumer
+from reference.event import Event
+from reference.evidence.checker import Verdict, check
+from reference.evidence.controls.relays import SkipLockedRelay
+from reference.evidence.history import History
+from reference.evidence.recorder import RecordingBroker, applied, committing
+from reference.evidence.victim import carry
+from reference.orders import handlers, shop
+
+__all__ = ["Row", "relays_killed"]
+
+ORDERS: Final = 40
+WRITERS: Final = 4
+LANES: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One experiment's figures. ``verdict`` is of the design under test, ``control`` of the one that must fail."""
+
+    experiment: str
+    faults: int
+    seconds: float
+    verdict: Verdict
+    control: Verdict
+
+    @property
+    def held(self) -> bool:
+        """The promise held, duplicates were really caused, and the control was seen failing."""
+        return self.verdict.clean and self.verdict.duplicates > 0 and not self.control.clean
+
+
+def relays_killed(
+    dsn: str,
+    broker_url: str,
+    *,
+    events: int = 20_000,
+    kills: int = 200,
+    seed: int = 1,
+    tell: Callable[[int], None] = lambda n: None,
+) -> Row:
+    """Two relays over four lanes, one of them killed with SIGKILL again and again while four writers commit.
+
+    The control is two relays that skip each other's locked rows, not even killed. ``dsn`` must be a database of its own;
+    ``tell`` hears of every kill. Raises :class:`TimeoutError` when the events do not all arrive in the end.
+    """
+    started = time.monotonic()
+    draw = random.Random(seed)
+    with _Shop(dsn, broker_url, "killed") as shop_:
+        relays = [_start(dsn, broker_url, shop_.topic) for _ in range(2)]
+        try:
+            for n in range(kills):
+                shop_.allow(events * (n + 1) // kills)
+                victim = draw.randrange(len(relays))
+                time.sleep(draw.uniform(0.02, 0.25))  # the fault's moment: anywhere in a round
+                relays[victim].kill()
+                relays[victim].join()
+                relays[victim] = _start(dsn, broker_url, shop_.topic)
+                tell(n + 1)
+            shop_.finish(events)
+        finally:
+            for relay in relays:
+                relay.kill()
+                relay.join()
+    verdict = check(shop_.history)
+    control = _skip_locked(dsn, broker_url, events=min(events, 2_000))
+    return Row(
+        experiment="relays killed", faults=kills, seconds=round(time.monotonic() - started, 1), verdict=verdict, control=control
+    )
+
+
+def _skip_locked(dsn: str, broker_url: str, *, events: int) -> Verdict:
+    """Two relays at once, each taking the next page of rows the other has not locked."""
+    with _Shop(dsn, broker_url, "control") as shop_:
+        shop_.allow(events)
+        shop_.wait(lambda: shop_.count("commit") == events)  # from a backlog the two take neighbouring pages at once
+        with _threads(2, lambda stop: _skip_until(dsn, broker_url, shop_.topic, stop)):
+            shop_.finish(events)
+    return check(shop_.history)
+
+
+def _skip_until(dsn: str, broker_url: str, topic: str, stop: threading.Event) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn, connect(broker_url) as broker:
+        slow = random.Random(0)  # now and then a relay is late with its page, as any process may be
+        relay = SkipLockedRelay(conn, broker, page=5, route=topic, at=lambda _: time.sleep(slow.uniform(0, 0.005)))
+        while not stop.is_set():
+            relay.run_once() or stop.wait(0.001)
+
+
+def _start(dsn: str, broker_url: str, topic: str) -> BaseProcess:
+    # A fork server has the imports done: a new relay is at work in some hundredths of a second, not in one.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reference.evidence.victim"])
+    process = context.Process(target=carry, kwargs={"dsn": dsn, "broker": broker_url, "route": topic, "lanes": LANES, "page": 50})
+    process.start()
+    return process
+
+
+class _Shop:
+    """Writers that amend orders as fast as they are allowed to, and a consumer with an inbox that books each event."""
+
+    def __init__(self, dsn: str, broker_url: str, name: str) -> None:
+        self.history = History()
+        self.topic = f"campaign-{name}-{time.time_ns()}"
+        self._dsn, self.broker = dsn, connect(broker_url)
+        self._allowed, self._claimed = 0, 0
+        self._turn = threading.Condition()
+        self._stop = threading.Event()
+        self._work: list[threading.Thread] = []
+
+    def allow(self, events: int) -> None:
+        """Let the writers go on until ``events`` have been begun in all."""
+        with self._turn:
+            self._allowed = events
+            self._turn.notify_all()
+
+    def finish(self, events: int) -> None:
+        """Let the rest be written, and wait until everything committed has been applied."""
+        self.allow(events)
+        self.wait(lambda: self.count("apply") >= events)
+
+    def count(self, operation: str) -> int:
+        """How many such operations have ended well so far."""
+        return sum(record.op == operation and record.phase == "ok" for record in self.history)
+
+    def wait(self, condition: Callable[[], bool], *, within_s: float = 300.0) -> None:
+        """Poll until ``condition`` holds. Raises :class:`TimeoutError` with what has been reached."""
+        deadline = time.monotonic() + within_s
+        while not condition():
+            if time.monotonic() > deadline:
+                reached = f"{self.count('commit')} committed, {self.count('apply')} applied"
+                raise TimeoutError(f"{self.topic}: {reached} after {within_s:g} s")
+            time.sleep(0.1)
+
+    def __enter__(self) -> Self:
+        self.broker.create_topic(self.topic)
+        with psycopg.connect(self._dsn, autocommit=True) as conn:
+            conn.execute(outbox.schema())
+            conn.execute(shop.schema())
+            conn.execute("TRUNCATE outbox, inbox, orders, ledger")
+            for n in range(ORDERS):
+                shop.write_order(conn, shop.order_placed(f"order-{n}", sku="cup", quantity=1))
+        self._work = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
+        self._work.append(threading.Thread(target=self._consume))
+        for thread in self._work:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self.allow(self._allowed)
+        for thread in self._work:
+            thread.join()
+        self.broker.close()
+
+    def _write(self, writer: int) -> None:
+        draw = random.Random(writer)
+        with psycopg.connect(self._dsn) as conn:
+            while self._may_write():
+                _amend(conn, f"order-{draw.randrange(ORDERS)}", self.history)
+
+    def _may_write(self) -> bool:
+        with self._turn:
+            self._turn.wait_for(lambda: self._claimed < self._allowed or self._stop.is_set())
+            self._claimed += 1
+            return not self._stop.is_set()
+
+    def _consume(self) -> None:
+        subscription = RecordingBroker(self.broker, self.history).subscribe([self.topic], group=self.topic)
+        at = applied(self.history, group=self.topic)
+        with Consumer(subscription, self._dsn, {"OrderAmended": _book}, name="warehouse", at=at) as consumer:
+            consumer.run(self._stop)
+
+
+def _amend(conn: psycopg.Connection[Any], order_id: str, history: History) -> None:
+    # The sequence is known only once the row is locked, so the event comes first and its commit is recorded around it.
+    event = shop.amend_order(conn, order_id, quantity=1)
+    with committing(history, event):
+        conn.commit()
+
+
+def _book(conn: psycopg.Connection[Any], event: Event) -> None:
+    handlers.book(conn, event, consumer="warehouse", account="amended", amount=1)
+
+
+@contextmanager
+def _threads(count: int, work: Callable[[threading.Event], None]) -> Iterator[None]:
+    stop = threading.Event()
+    threads = [threading.Thread(target=work, args=(stop,)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

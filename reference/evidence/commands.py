@@ -1,0 +1,78 @@
+"""``eda bench``: figures measured on the running stack, in a database of their own that is dropped afterwards."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from json import dumps
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from reference.evidence.benchmarks import latency as latency_bench
+from reference.evidence.benchmarks import relay as relay_bench
+from reference.evidence.campaign import relays_killed
+from reference.stack import endpoints
+
+__all__ = ["app"]
+
+app = typer.Typer()
+bench = typer.Typer(
+    no_args_is_help=True, help="Measure on the running stack. Ratios travel between machines, milliseconds do not."
+)
+app.add_typer(bench, name="bench")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@bench.command()
+def relay(events: int = 40_000, runs: int = 5, json: AsJson = False) -> None:
+    """The relay against raw producers and a batch relay, draining the same rows."""
+    _report(lambda dsn, broker: relay_bench.compare(dsn, broker, events=events, runs=runs), as_json=json)
+
+
+@bench.command()
+def latency(rate: int = 200, seconds: float = 15.0, json: AsJson = False) -> None:
+    """From commit to consumed at a fixed rate, and the CPU of an idle relay."""
+    _report(lambda dsn, broker: latency_bench.measure(dsn, broker, rate=rate, seconds=seconds), as_json=json)
+
+
+@app.command()
+def campaign(events: int = 20_000, kills: int = 200, seed: int = 1, json: AsJson = False) -> None:
+    """Kill relays while writers commit, beside a control that must fail; exit with 1 unless the promise held."""
+    running = endpoints()
+    with scratch_database(running.postgres) as dsn, typer.progressbar(length=kills, label="kills", file=sys.stderr) as bar:
+        row = relays_killed(dsn, running.kafka, events=events, kills=kills, seed=seed, tell=lambda _: bar.update(1))
+    figures = {"experiment": row.experiment, "kills": row.faults, "seconds": row.seconds, "relay": str(row.verdict),
+               "control (skip locked)": str(row.control), "held": row.held}  # fmt: skip
+    _print(figures, as_json=json)
+    raise typer.Exit(0 if row.held else 1)
+
+
+def _report(measure: Callable[[str, str], dict[str, Any]], *, as_json: bool) -> None:
+    running = endpoints()
+    with scratch_database(running.postgres) as dsn:
+        figures = measure(dsn, running.kafka)
+    _print(figures, as_json=as_json)
+
+
+def _print(figures: dict[str, Any], *, as_json: bool) -> None:
+    typer.echo(dumps(figures, ensure_ascii=False) if as_json else "\n".join(f"{k:32} {v}" for k, v in figures.items()))
+
+
+@contextmanager
+def scratch_database(dsn: str) -> Iterator[str]:
+    """The address of a new, empty database on the same server; dropped at the end, whoever is still connected."""
+    fresh = f"scratch_{uuid.uuid4().hex[:12]}"
+    name = sql.Identifier(fresh)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        try:
+            yield make_conninfo(dsn, dbname=fresh)
+        finally:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
