@@ -17,9 +17,9 @@ _SIZE = 10.5
 
 
 def names(snapshot: Snapshot, frame: Frame, *, rows: Sequence[float]) -> Iterator[Shape]:
-    """Each name once, above the plot at its first line, on the first of ``rows`` where it covers neither name nor line.
+    """Each name once, above the plot at its first line, on the first of ``rows``, downwards, where it covers nothing.
 
-    ``rows`` go downwards: a name in the top row leaves the line of the next fault free, which then needs a lower one.
+    Its line reaches up to the name, with a gap where the name of another fault stands between.
     """
     times = Counter(fault.note for fault in snapshot.faults if fault.note)
     taken: list[list[tuple[float, float]]] = [[] for _ in rows]
@@ -28,14 +28,15 @@ def names(snapshot: Snapshot, frame: Frame, *, rows: Sequence[float]) -> Iterato
             continue
         words = _words(fault.note, times[fault.note])
         x, (left, right, anchor) = frame.at(fault.at), _beside(frame.at(fault.at), words, frame)
-        row = next((i for i in range(len(rows)) if _fits(taken, i, x, left, right)), None)
+        row = next((i for i in range(len(rows)) if _free(taken[i], left - 4, right + 4)), None)
         if row is None or left < frame.x:
             continue
         del times[fault.note]
         taken[row].append((min(left, x), max(right, x)))
-        for below in taken[row + 1 :]:
+        clear = all(_free(below, x - 2, x + 2) for below in taken[row + 1 :])
+        for below in taken[row + 1 :] if clear else ():
             below.append((x, x))
-        yield line([(x, rows[row] - 8), (x, frame.y)], "fault", width=1.2, dash=3)
+        yield line([(x, rows[row] - 9), (x, frame.y if clear else rows[row] + 3)], "fault", width=1.2, dash=3)
         yield label(left if anchor == "start" else right, rows[row], words, fill="fault", size=_SIZE, anchor=anchor)
 
 
@@ -53,11 +54,6 @@ def _beside(x: float, words: str, frame: Frame) -> tuple[float, float, Literal["
     """Right of its line, or left of it at the right edge."""
     width = text_width(words, _SIZE)
     return (x + 4, x + 4 + width, "start") if x + 4 + width <= frame.right else (x - 4 - width, x - 4, "end")
-
-
-def _fits(taken: Sequence[Sequence[tuple[float, float]]], row: int, x: float, left: float, right: float) -> bool:
-    """The name is free in its row, and its line in the rows between it and the plot."""
-    return _free(taken[row], left - 4, right + 4) and all(_free(below, x - 2, x + 2) for below in taken[row + 1 :])
 
 
 def _free(taken: Sequence[tuple[float, float]], left: float, right: float) -> bool:
