@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -110,3 +112,17 @@ def topic(stack: Endpoints) -> Iterator[Callable[..., str]]:
     yield make
     for deletion in admin.delete_topics(made).values() if made else ():
         deletion.exception(timeout=30)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    """``eventually(condition, within_s=30)`` asks again and again until the answer is true, and returns it."""
+
+    def wait(condition: Callable[[], Any], *, within_s: float = 30.0) -> Any:
+        deadline = time.monotonic() + within_s
+        while not (answer := condition()):
+            assert time.monotonic() < deadline, f"not within {within_s:g} s"
+            time.sleep(0.02)
+        return answer
+
+    return wait
