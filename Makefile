@@ -26,8 +26,8 @@ down:
 status: setup
 	@$(BIN)/eda status
 
-lab: up
-	@exec $(BIN)/python -m reference.stack.jupyter --port $(PORT) $(if $(NO_BROWSER),--no-browser)
+lab: setup
+	@exec $(BIN)/eda lab --port $(PORT) $(if $(NO_BROWSER),--no-browser)
 
 lint: setup
 	@$(BIN)/ruff check reference tests labs

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -11,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reference.stack import artifacts, compose, doctor, postgres, verbs
+from reference.stack import artifacts, compose, doctor, jupyter, postgres, verbs
 from reference.stack.errors import StackError
 from reference.stack.home import Home
 
@@ -81,6 +83,19 @@ def examine(as_json: Annotated[bool, typer.Option("--json", help="For programs."
         _table(["", "check", "found", "what to do"], [check.as_row() for check in checks])
     if not all(check.ok or not check.required for check in checks):
         raise typer.Exit(1)
+
+
+@app.command()
+def lab(
+    port: Annotated[int, typer.Option(help="Where JupyterLab answers, on 127.0.0.1.")] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
+) -> None:
+    """Start the stack and open the labs in JupyterLab, which replaces this process."""
+    ready = jupyter.launch(port=port, browser=browser)
+    verbs.up(say=typer.echo)
+    typer.echo(f"\n  {ready.url}\n\nCtrl-C ends JupyterLab; the stack keeps running until: make down")
+    sys.stdout.flush()
+    os.execve(ready.argv[0], ready.argv, ready.environment)  # noqa: S606  # there is no shell to go through
 
 
 @app.command()

@@ -47,13 +47,11 @@ def down(services: Iterable[Service], home: Home, *, everything: bool) -> int:
         supervisor = Supervisor(home)
         running = [name for name, info in supervisor.states().items() if info["statename"] in RUNNING]
         stopping = running if everything else [service.name for service in services if service.name in running]
-        if everything:
-            supervisor.stop_all()
-        else:
+        if set(running) - set(stopping):
             for name in stopping:
                 supervisor.stop(name)
-        if set(running) - set(stopping):
             return len(stopping)
+        supervisor.quit()
         return max(len(stopping), sweep(home))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import psutil
 
 from reference.stack.errors import StackError
 
-__all__ = ["assign", "is_free", "owner"]
+__all__ = ["assign", "is_free", "owner", "spare"]
 
 # Below the range the kernel takes outgoing ports from, so that nobody's connection sits on one before we bind it.
 SPARE = range(20_000, 32_000)
@@ -25,7 +25,7 @@ def assign(preferred: Mapping[str, int], remembered: Mapping[str, int], say: Cal
         if first is not None and is_free(first) and first not in ports.values():
             ports[name] = first
             continue
-        ports[name] = _spare({*ports.values(), *preferred.values(), *remembered.values()})
+        ports[name] = spare({*ports.values(), *preferred.values(), *remembered.values()})
         if first is not None:
             say(f"port {first} is taken by {owner(first)}: {name} moves to {ports[name]}")
     return ports
@@ -53,7 +53,8 @@ def owner(port: int) -> str:
     return "another process"
 
 
-def _spare(avoid: set[int]) -> int:
+def spare(avoid: Collection[int] = ()) -> int:
+    """A free port that is none of these."""
     for port in random.sample(SPARE, k=500):
         if port not in avoid and is_free(port):
             return port

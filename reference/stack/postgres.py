@@ -68,9 +68,9 @@ class Postgres:
             _create(server, directory, site.password)
         place = {"port": str(site.ports["postgres"]), "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         flags = [word for name, value in (place | dict(SETTINGS)).items() for word in ("-c", f"{name}={value}")]
-        argv = (*as_account(account), str(server / "bin" / "postgres"), "-D", str(directory / CLUSTER), *flags)
+        argv = (str(server / "bin" / "postgres"), "-D", str(directory / CLUSTER), *flags)
         # INT is Postgres's fast shutdown: it does not wait for clients to leave.
-        return Program(argv, directory, stop_signal="INT", environment={"LC_ALL": "C", "TZ": "UTC"})
+        return Program(argv, directory, stop_signal="INT", environment={"LC_ALL": "C", "TZ": "UTC"}, account=account)
 
     def probe(self, url: str) -> None:
         """``SELECT 1`` as the user and on the database that the labs use."""

@@ -6,6 +6,7 @@ One file a service (:mod:`reference.stack.kafka`, :mod:`reference.stack.postgres
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +28,13 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A process to supervise. ``argv[0]`` is absolute; ``stop_signal`` asks for an orderly stop."""
+    """A process to supervise. ``argv[0]`` is absolute; ``stop_signal`` asks for an orderly stop; ``account`` is who runs it."""
 
     argv: tuple[str, ...]
     directory: Path
     stop_signal: str = "TERM"
     environment: Mapping[str, str] = field(default_factory=dict)
+    account: pwd.struct_passwd | None = None
 
 
 class Service(Protocol):

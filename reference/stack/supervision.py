@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from reference.stack.accounts import as_account
 from reference.stack.errors import StackError
 from reference.stack.home import Home, write_whole
 from reference.stack.service import Program
@@ -29,6 +31,8 @@ __all__ = ["MARK", "Supervisor", "dying_with_parent", "processes", "sweep"]
 MARK = "EDA_STACK_HOME"
 START_S = 30.0
 STOP_S = 20.0
+# What is our own child has to be waited for by us.
+OWNED: dict[Path, subprocess.Popen[bytes]] = {}
 
 CONFIG = """\
 [supervisord]
@@ -95,6 +99,10 @@ class Supervisor:
             start_new_session=True, env={**os.environ, MARK: str(self.home.path)},
         )  # fmt: skip
         self._await(child)
+        if owned:
+            OWNED[self.home.path] = child
+        else:
+            child.wait(START_S)  # the parent of the daemon
 
     def answers(self) -> bool:
         try:
@@ -124,13 +132,20 @@ class Supervisor:
         with suppress(OSError, Fault):  # it was not running
             self._call("stopProcess", name, True)
 
-    def stop_all(self) -> None:
-        """Stop every program, all at the same time."""
+    def quit(self) -> None:
+        """Stop every program, all at the same time, then supervisord."""
         with suppress(OSError):
-            self._call("stopAllProcesses", True)
+            own = self._call("getPID")
+            self._call("stopAllProcesses", False)
+            deadline = time.monotonic() + STOP_S + 1
+            while any(process.pid != own for process in processes(self.home)) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            # It has nothing left to look after, and asked politely it would take two seconds to notice.
+            os.kill(own, signal.SIGKILL)
 
     def _section(self, name: str, program: Program) -> str:
-        argv = (*dying_with_parent(program.stop_signal), *program.argv)
+        # The account comes first: the kernel forgets the death signal of a process that changes its user.
+        argv = (*as_account(program.account), *dying_with_parent(program.stop_signal), *program.argv)
         words = [f'{key}="{_escape(value)}"' for key, value in program.environment.items()]
         return PROGRAM.format(
             name=name, command=_escape(shlex.join(argv)), directory=_escape(program.directory), environment=",".join(words),
@@ -153,10 +168,10 @@ class Supervisor:
             transport.close()
 
 
-def dying_with_parent(signal: str) -> tuple[str, ...]:
-    """The words before a command that have Linux send it ``signal`` when its parent dies; none where there is no setpriv."""
+def dying_with_parent(last_words: str) -> tuple[str, ...]:
+    """The words before a command that have Linux send it this signal when its parent dies; none where there is no setpriv."""
     setpriv = shutil.which("setpriv")
-    return (setpriv, "--pdeathsig", signal, "--") if setpriv else ()
+    return (setpriv, "--pdeathsig", last_words, "--") if setpriv else ()
 
 
 def processes(home: Home) -> list[psutil.Process]:
@@ -183,6 +198,8 @@ def sweep(home: Home) -> int:
             process.kill()
     psutil.wait_procs(stubborn, timeout=STOP_S)
     home.socket.unlink(missing_ok=True)
+    if home.path in OWNED:
+        OWNED.pop(home.path).wait(STOP_S)
     return len(left)
 
 
