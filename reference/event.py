@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 __all__ = ["Event", "InvalidEvent"]
 
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/json"
 _ATTRIBUTES = frozenset({"id", "specversion", "type", "source", "subject", "time", "dataschema", "partitionkey", "sequence"})
+_T = TypeVar("_T")
 
 
 class InvalidEvent(ValueError):
@@ -53,8 +54,13 @@ class Event:
                 raise InvalidEvent(f"event attribute {name!r} must be a non-empty string, got {value!r}")
         if not isinstance(self.data, Mapping):
             raise InvalidEvent(f"event {self.id}: data must be a JSON object, got {type(self.data).__name__}")
-        if self.time.tzinfo is None:
-            raise InvalidEvent(f"event {self.id}: time must carry its UTC offset, got {self.time.isoformat()}")
+        if not isinstance(self.time, datetime) or self.time.tzinfo is None:
+            raise InvalidEvent(f"event {self.id}: time must be a datetime that carries its UTC offset, got {self.time}")
+        if self.sequence is not None and not isinstance(self.sequence, int):
+            raise InvalidEvent(f"event {self.id}: sequence must be a whole number, got {self.sequence!r}")
+        for name, value in self.headers.items():
+            if _is_envelope(name) or not isinstance(value, str):
+                raise InvalidEvent(f"event {self.id}: header {name!r} must be a text, and its name not one of the envelope's own")
 
     @property
     def key(self) -> str:
@@ -82,18 +88,21 @@ class Event:
         missing = [f"ce_{name}" for name in ("id", "type", "source", "subject") if not ce.get(name)]
         if missing:
             raise InvalidEvent(f"not a CloudEvent in binary mode: header {', '.join(missing)} missing or empty")
-        try:
-            return cls(
-                id=ce["id"], type=ce["type"], source=ce["source"], subject=ce["subject"], data=_object(ce["id"], value),
-                time=datetime.fromisoformat(ce["time"]) if "time" in ce else datetime.now(UTC),
-                dataschema=ce.get("dataschema"), partitionkey=ce.get("partitionkey"),
-                sequence=int(ce["sequence"]) if "sequence" in ce else None,
-                headers={n: t for n, t in texts.items() if not _is_envelope(n)},
-            )  # fmt: skip
-        except InvalidEvent:
-            raise
-        except ValueError as error:
-            raise InvalidEvent(f"event {ce['id']}: {error}") from error
+        return cls(
+            id=ce["id"], type=ce["type"], source=ce["source"], subject=ce["subject"], data=_object(ce["id"], value),
+            time=_read(ce, "time", datetime.fromisoformat) or datetime.now(UTC),
+            dataschema=ce.get("dataschema"), partitionkey=ce.get("partitionkey"), sequence=_read(ce, "sequence", int),
+            headers={n: t for n, t in texts.items() if not _is_envelope(n)},
+        )  # fmt: skip
+
+
+def _read(ce: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _T | None:
+    if name not in ce:
+        return None
+    try:
+        return parse(ce[name])
+    except ValueError as error:
+        raise InvalidEvent(f"event {ce['id']}: header ce_{name}: {error}") from error
 
 
 def _is_envelope(name: str) -> bool:

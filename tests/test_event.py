@@ -1,0 +1,145 @@
+"""The envelope keeps what it was given, and says what it will not take."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.event import Event, InvalidEvent
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=10,
+)
+offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+envelope_names = {"id", "content-type"}
+events = st.builds(
+    Event,
+    type=texts,
+    source=texts,
+    subject=texts,
+    data=st.dictionaries(texts, values),
+    id=texts,
+    time=st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=offsets),  # noqa: DTZ001 - hypothesis adds the zone
+    dataschema=st.none() | texts,
+    partitionkey=st.none() | texts,
+    sequence=st.none() | st.integers(),
+    headers=st.dictionaries(texts.filter(lambda n: n not in envelope_names and not n.startswith("ce_")), texts),
+)
+ENVELOPE = {"ce_id": b"e1", "ce_type": b"OrderPlaced", "ce_source": b"/orders", "ce_subject": b"order-1"}
+
+
+def event(**attributes: Any) -> Event:
+    return Event(**{"type": "OrderPlaced", "source": "/orders", "subject": "order-1", "data": {}, "id": "e1"} | attributes)
+
+
+def wire(**changed: bytes | None) -> list[tuple[str, bytes | None]]:
+    return [(name, value) for name, value in (ENVELOPE | changed).items() if value is not None]
+
+
+@given(events)
+def test_an_event_comes_back_from_the_wire_as_it_was_sent(sent: Event) -> None:
+    """Every attribute, every header and the data survive, in any script."""
+    headers = [(name, value.encode()) for name, value in sent.to_headers()]
+    assert Event.from_wire(headers, sent.to_value()) == sent
+
+
+@given(events)
+def test_a_second_hop_sends_the_very_same_bytes(sent: Event) -> None:
+    """Forwarding an event changes nothing, least of all its id."""
+    headers = [(name, value.encode()) for name, value in sent.to_headers()]
+    again = Event.from_wire(headers, sent.to_value())
+    assert (again.to_headers(), again.to_value()) == (sent.to_headers(), sent.to_value())
+
+
+def test_headers_are_those_of_cloudevents_and_debezium() -> None:
+    """The names other libraries look for, and optional attributes only when set."""
+    at = datetime(2026, 1, 31, 11, 0, 0, 500_000, tzinfo=timezone(timedelta(hours=1)))
+    assert event(time=at, sequence=3, headers={"traceparent": "00-1-2-03"}).to_headers() == [
+        ("id", "e1"), ("ce_specversion", "1.0"), ("ce_id", "e1"), ("ce_type", "OrderPlaced"), ("ce_source", "/orders"),
+        ("ce_subject", "order-1"), ("ce_time", "2026-01-31T10:00:00.500000Z"), ("content-type", "application/json"),
+        ("ce_sequence", "3"), ("traceparent", "00-1-2-03"),
+    ]  # fmt: skip
+
+
+def test_two_events_never_share_an_id() -> None:
+    """An id is drawn for each event that is not given one."""
+    assert Event(type="t", source="s", subject="x", data={}).id != Event(type="t", source="s", subject="x", data={}).id
+
+
+def test_an_event_cannot_be_changed() -> None:
+    """A fact stays what it was."""
+    with pytest.raises(AttributeError):
+        event().id = "e2"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("partitionkey", "key"), [(None, "order-1"), ("", "order-1"), ("customer-7", "customer-7")])
+def test_the_key_is_the_partition_key_or_else_the_subject(partitionkey: str | None, key: str) -> None:
+    """What keeps events in order is named in one place."""
+    assert event(partitionkey=partitionkey).key == key
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in ("id", "type", "source", "subject") for value in ("", None, 7)],
+        ("data", []),
+        ("data", None),
+        ("time", datetime(2026, 1, 31)),  # noqa: DTZ001 - without an offset, which is the point
+        ("time", "2026-01-31T10:00:00Z"),
+        ("sequence", "3"),
+        ("headers", {"header": 7}),
+        ("headers", {"header": "x", "id": "e2"}),
+        ("headers", {"header": "x", "ce_id": "e2"}),
+    ],
+)
+def test_a_bad_attribute_is_named(name: str, value: Any) -> None:
+    """Whoever made the event finds the line."""
+    with pytest.raises(InvalidEvent, match=name.removesuffix("s")):
+        event(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "named"),
+    [
+        *[(wire(**{name: gone}), b"{}", name) for name in ENVELOPE for gone in (None, b"")],
+        (wire(ce_type=b"\xff"), b"{}", "ce_type"),
+        (wire(ce_time=b"yesterday"), b"{}", "ce_time"),
+        (wire(ce_time=b"2026-01-31T10:00:00"), b"{}", "time"),
+        (wire(ce_sequence=b"third"), b"{}", "ce_sequence"),
+        (wire(), None, "body"),
+        (wire(), b"", "body"),
+        (wire(), b"[1]", "body"),
+        (wire(), b"\xff", "body"),
+        (wire(), b"{", "body"),
+        ([], b"{}", "ce_id, ce_type, ce_source, ce_subject"),
+    ],
+)
+def test_bytes_that_are_no_event_are_refused_by_name(
+    headers: list[tuple[str, bytes | None]], body: bytes | None, named: str
+) -> None:
+    """Poison is told apart from a bug in a handler, and says what it lacks."""
+    with pytest.raises(InvalidEvent, match=named):
+        Event.from_wire(headers, body)
+
+
+def test_the_relays_shortened_time_is_read() -> None:
+    """Postgres leaves trailing zeros of a second away."""
+    assert Event.from_wire(wire(ce_time=b"2026-01-31T10:00:00.5Z"), b"{}").time == datetime(2026, 1, 31, 10, 0, 0, 500_000, UTC)
+
+
+def test_extension_attributes_travel_as_headers() -> None:
+    """What the envelope does not know is not lost."""
+    read = Event.from_wire([*wire(), ("ce_tenant", b"north"), ("traceparent", b"00-1-2-03")], b"{}")
+    assert read.headers == {"ce_tenant": "north", "traceparent": "00-1-2-03"}
+
+
+def test_a_header_that_is_no_text_is_left_out() -> None:
+    """Bytes beside the envelope are no reason to refuse an event."""
+    assert Event.from_wire([*wire(), ("blob", b"\xff\xfe")], b"{}").headers == {}
