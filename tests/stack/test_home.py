@@ -55,7 +55,12 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     """Old or new, never between."""
     path = tmp_path / "file"
     write_whole(path, "a" * 100_000)
-    writer = threading.Thread(target=lambda: [write_whole(path, letter * 100_000) for letter in "bcdefghij" * 5])
+
+    def write() -> None:
+        for letter in "bcdefghij" * 5:
+            write_whole(path, letter * 100_000)
+
+    writer = threading.Thread(target=write)
     writer.start()
     while writer.is_alive():
         text = path.read_text()

@@ -1,0 +1,85 @@
+"""The stack of a test session, for tests and for notebooks alike.
+
+One native stack a session, in a temporary home, on free ports, started when the first test or notebook needs it. It is
+tied to this process, so that not even ``kill -9`` leaves anything behind. ``EDA_TEST_STACK=env`` uses the services that
+``EDA_KAFKA_URL`` and ``EDA_POSTGRES_DSN`` name instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from reference.stack import Endpoints, StackError, endpoints, erase, up
+
+VARIABLES = ("EDA_HOME", "EDA_PORTS", "EDA_BACKEND", "EDA_KAFKA_URL", "EDA_POSTGRES_DSN")
+
+
+class SessionStack:
+    """The session's stack: started by the first :meth:`open`, stopped by :meth:`close`."""
+
+    def __init__(self) -> None:
+        self._outside = os.environ.get("EDA_TEST_STACK") == "env"
+        self._before = {name: os.environ.get(name) for name in VARIABLES}
+        self._running: Endpoints | None = None
+        self._failure: StackError | None = None
+        self.home = Path(tempfile.mkdtemp(prefix="eda-test-"))
+        if not self._outside:
+            for name in VARIABLES:
+                os.environ.pop(name, None)
+            # A test that starts something without saying where does it here, never in the user's own stack.
+            os.environ |= {"EDA_HOME": str(self.home), "EDA_PORTS": "free", "EDA_BACKEND": "native"}
+
+    def open(self) -> Endpoints:
+        """Start it if need be, and put its addresses into the environment, where notebook kernels find them."""
+        if self._failure is not None:  # one attempt, one answer: not a minute of waiting in every test
+            raise self._failure
+        if self._running is None:
+            try:
+                self._running = endpoints() if self._outside else up(owner=True)
+            except StackError as error:
+                self._failure = error
+                raise
+            os.environ |= {**self._running.as_env(), "EDA_BACKEND": "env"}
+        return self._running
+
+    def close(self) -> None:
+        for name in VARIABLES:
+            os.environ.pop(name, None)
+        try:
+            if not self._outside:
+                os.environ["EDA_BACKEND"] = "native"
+                erase(home=self.home)
+        finally:
+            os.environ.pop("EDA_BACKEND", None)
+            os.environ |= {name: value for name, value in self._before.items() if value is not None}
+            shutil.rmtree(self.home, ignore_errors=True)
+
+
+SESSION = pytest.StashKey[SessionStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SESSION] = SessionStack()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SESSION in config.stash:
+        config.stash[SESSION].close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before pytest starts a notebook's kernel, which inherits the environment: have the stack there."""
+    if type(item).__name__ == "IPyNbCell":
+        item.config.stash[SESSION].open()
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Endpoints:
+    """The addresses of a real Kafka and a real Postgres that belong to this test session."""
+    return request.config.stash[SESSION].open()
