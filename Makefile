@@ -30,7 +30,7 @@ lab: setup
 	@exec $(BIN)/eda lab --port $(PORT) $(if $(NO_BROWSER),--no-browser)
 
 lint: setup
-	@$(BIN)/ruff check conftest.py reference tests labs
+	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
