@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -25,7 +24,7 @@ from confluent_kafka import Message as Report
 
 from reference.brokers.kafka_address import KafkaAddress
 from reference.brokers.kafka_cluster import KafkaCluster
-from reference.brokers.kafka_subscription import KafkaSubscription, to_delivery
+from reference.brokers.kafka_subscription import KafkaSubscription, is_end, is_record, take, to_delivery
 from reference.brokers.protocol import BrokerUnavailable, Capabilities, Delivery, Headers, Message, NotConfirmed, UnknownTopic
 
 __all__ = ["KafkaBroker"]
@@ -45,6 +44,8 @@ PRODUCER: Final[Mapping[str, Any]] = {
     "delivery.report.only.error": True,  # a report per event costs a tenth of the throughput
     "queue.buffering.max.messages": 1_000_000,
 }
+
+REPLAY: Final[Mapping[str, Any]] = {"enable.auto.commit": False, "enable.partition.eof": True, "fetch.wait.max.ms": 100}
 
 CAPABILITIES: Final = Capabilities(
     ordered_by_key=True,
@@ -94,7 +95,11 @@ class KafkaBroker:
             if self._producer is None:
                 self._producer = Producer({**self._client, **PRODUCER, "on_delivery": self._on_refused})
             self._refused.clear()
-            held = self._send(self._producer, messages)
+            try:
+                held = self._send(self._producer, messages)
+            except BaseException:  # whatever it was, what is queued must not be sent behind a later call's back
+                self._drop_producer()
+                raise
             if self._producer.flush(self._timeout_s):
                 raise self._give_up(f"did not confirm within {self._timeout_s:g} s")
             failures = held | self._blame(messages)
@@ -113,16 +118,27 @@ class KafkaBroker:
         return self._cluster.lag(topics, group)
 
     def replay(self, topic: str) -> Iterator[Delivery]:
-        """See :meth:`Broker.replay`. Aborted transactions are not part of what a topic holds."""
-        ends = self._cluster.ends(topic)
-        consumer = Consumer({**self._client, "group.id": f"replay-{uuid.uuid4()}", "enable.auto.commit": False})
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
+        """See :meth:`Broker.replay`. Aborted transactions are not part of what a topic holds, nor are open ones yet."""
+        return self._between(self._cluster.starts(topic), self._cluster.ends(topic), topic)
+
+    def _between(self, starts: Mapping[int, int], ends: Mapping[int, int], topic: str) -> Iterator[Delivery]:
+        # An end may stand behind a transaction's marker, or behind records that have expired meanwhile: no record is the
+        # last one then, so the broker is asked to say when there is no more.
+        consumer = Consumer({**self._client, **REPLAY, "group.id": f"replay-{uuid.uuid4()}"})
+        consumer.assign([TopicPartition(topic, *start) for start in starts.items()])
+        left, heard_at = {partition for partition, end in ends.items() if starts[partition] < end}, time.monotonic()
         try:
-            while any(position < ends[partition] for partition, position in _positions(consumer, topic, ends)):
-                for record in consumer.consume(5_000, 0.2):
+            while left:
+                records = take(consumer, 5_000, 0.2)
+                if not records and time.monotonic() - heard_at > self._timeout_s:
+                    raise self._cluster.unavailable(f"sent nothing more of topic {topic!r} for {self._timeout_s:g} s")
+                for record in records:
                     delivery = to_delivery(record, "")
-                    if record.error() is None and delivery.offset < ends[delivery.partition]:
+                    if is_record(record, self.url) and delivery.offset < ends[delivery.partition]:
                         yield delivery
+                    if is_end(record) or delivery.offset >= ends[delivery.partition] - 1:
+                        left.discard(delivery.partition)
+                heard_at = time.monotonic() if records else heard_at
         finally:
             consumer.close()
 
@@ -154,11 +170,13 @@ class KafkaBroker:
                 held[index] = blocked[(topic, key)] = f"topic {topic!r} does not exist at {self.url}: create it"
             elif len(value) * 4 > limit and (size := _size(key, value, headers)) > limit:
                 held[index] = blocked[(topic, key)] = f"{size} bytes, over max.message.bytes={limit} of topic {topic!r}"
+                self._limits.pop(topic, None)  # it may be raised: the next call asks again
             else:
+                pairs = headers if type(headers) is list else list(headers)  # the client wants a list; a delivery has a tuple
                 try:
-                    produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
+                    produce(topic, value, key, headers=pairs)
                 except BufferError:
-                    self._wait_for_room(producer, topic, key, value, headers)
+                    self._wait_for_room(producer, topic, key, value, pairs)
                 except KafkaException as error:  # a fatal state: fenced, or the broker lost the producer's sequence
                     raise self._give_up(str(error.args[0])) from error
                 if limit < BATCH_BYTES:  # a whole batch could be over the limit, and be refused past its neighbours
@@ -212,12 +230,6 @@ class KafkaBroker:
             self._producer.purge()
             self._producer.flush(0)
             self._producer = None
-
-
-def _positions(consumer: Consumer, topic: str, partitions: Iterable[int]) -> list[tuple[int, int]]:
-    """Where the consumer stands; a partition of which nothing was read yet counts from its beginning."""
-    found = consumer.position([TopicPartition(topic, partition) for partition in partitions])
-    return [(tp.partition, max(tp.offset, 0)) for tp in found]
 
 
 def _size(key: str, value: bytes | str, headers: Headers) -> int:

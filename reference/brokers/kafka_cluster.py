@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import stamina
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
@@ -15,7 +14,12 @@ from reference.brokers.protocol import BrokerUnavailable, UnknownTopic
 __all__ = ["KafkaCluster"]
 
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
-T = TypeVar("T")
+# Passing states, over as soon as leader or coordinator knows that it is one.
+_MOVING = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+}  # fmt: skip
 
 
 class KafkaCluster:
@@ -42,20 +46,27 @@ class KafkaCluster:
         resource = ConfigResource(ResourceType.TOPIC, topic)
         try:
             return int(self._ask().describe_configs([resource])[resource].result(self._timeout_s)["max.message.bytes"].value)
-        except KafkaException:
+        except (KafkaException, TimeoutError):
             return DEFAULT_MAX_MESSAGE_BYTES
 
     def create_topic(self, name: str, partitions: int) -> None:
-        """Make the topic with the cluster's default replication; a no-op when it is there."""
+        """Make the topic with the cluster's default replication, and wait until it can be used; a no-op when it is there."""
         try:
             self._ask().create_topics([NewTopic(name, partitions)])[name].result(self._timeout_s)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise self.unavailable(f"did not create topic {name!r}: {error.args[0].str()}") from error
+        except (KafkaException, TimeoutError) as error:
+            if not (isinstance(error, KafkaException) and error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS):
+                raise self.unavailable(f"did not create topic {name!r}: {_why(error)}") from error
+        for attempt in self._retrying(UnknownTopic):  # the controller has it; the brokers hear of it a moment later
+            with attempt:
+                self.partitions(name)
 
     def ends(self, topic: str) -> dict[int, int]:
         """One past the last offset of every partition."""
         return {partition: offset for (_, partition), offset in self._offsets([topic], OffsetSpec.latest()).items()}
+
+    def starts(self, topic: str) -> dict[int, int]:
+        """The first offset of every partition that has not expired."""
+        return {partition: offset for (_, partition), offset in self._offsets([topic], OffsetSpec.earliest()).items()}
 
     def lag(self, topics: Sequence[str], group: str) -> dict[tuple[str, int], int]:
         """Per partition, what ``group`` has not committed yet; a partition without a commit counts whole."""
@@ -76,31 +87,40 @@ class KafkaCluster:
             self._admin = AdminClient(self._client)
         return self._admin
 
+    def _retrying(self, on: type[Exception] | Callable[[Exception], bool]) -> Iterable[stamina.Attempt]:
+        return stamina.retry_context(
+            on=on, timeout=self._timeout_s, attempts=None, wait_initial=0.02, wait_max=0.5, wait_jitter=0.02
+        )
+
     def _offsets(self, topics: Sequence[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
         wanted = {TopicPartition(topic, p): spec for topic in topics for p in self.partitions(topic)}
-        futures = self._ask().list_offsets(wanted)
-        return {(tp.topic, tp.partition): self._result(future).offset for tp, future in futures.items()}
+        try:
+            # A partition that was made, or whose leader moved, a moment ago does not know its own epoch yet.
+            for attempt in self._retrying(_is_moving):
+                with attempt:
+                    answers = self._ask().list_offsets(wanted)
+                    return {(tp.topic, tp.partition): a.result(self._timeout_s).offset for tp, a in answers.items()}
+        except (KafkaException, TimeoutError) as error:
+            raise self.unavailable(f"does not tell offsets: {_why(error)}") from error
+        raise AssertionError("stamina either returned or raised")
 
     def _committed(self, group: str, partitions: list[TopicPartition]) -> dict[tuple[str, int], int]:
         request = [ConsumerGroupTopicPartitions(group, partitions)]
         try:
             # The group's coordinator loads its partition on first use, and moves when a broker restarts.
-            for attempt in stamina.retry_context(on=_coordinator_is_moving, timeout=self._timeout_s, attempts=None, wait_max=0.5):
+            for attempt in self._retrying(_is_moving):
                 with attempt:
                     answer = self._ask().list_consumer_group_offsets(request)[group].result(self._timeout_s)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # nobody has joined it yet
-                return {}
-            raise self.unavailable(f"does not tell group {group!r}: {error.args[0].str()}") from error
+        except (KafkaException, TimeoutError) as error:
+            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}  # nobody has joined it yet
+            raise self.unavailable(f"does not tell group {group!r}: {_why(error)}") from error
         return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions or ()}
 
-    def _result(self, future: Future[T]) -> T:
-        try:
-            return future.result(self._timeout_s)
-        except KafkaException as error:
-            raise self.unavailable(f"does not answer: {error.args[0].str()}") from error
+
+def _is_moving(error: Exception) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _MOVING
 
 
-def _coordinator_is_moving(error: Exception) -> bool:
-    moving = {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
-    return isinstance(error, KafkaException) and error.args[0].code() in moving
+def _why(error: Exception) -> str:
+    return str(error.args[0].str()) if isinstance(error, KafkaException) else "no answer in time"

@@ -15,7 +15,7 @@ from confluent_kafka import Message as Record
 
 from reference.brokers.protocol import BrokerUnavailable, Delivery, UnknownTopic
 
-__all__ = ["KafkaSubscription", "to_delivery"]
+__all__ = ["KafkaSubscription", "is_end", "is_record", "take", "to_delivery"]
 
 CONSUMER: Final[Mapping[str, Any]] = {
     "group.protocol": "consumer",  # KIP-848: the broker assigns, one member's coming or going does not stop the rest
@@ -41,12 +41,8 @@ class KafkaSubscription:
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         """See the protocol. Raises :class:`UnknownTopic` when a topic was deleted, :class:`BrokerUnavailable` otherwise."""
         self._commit_acked(within_s=COMMIT_EVERY_S)
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return []
-        # consume() would wait for a full batch: take only what has already arrived
-        records = [first, *(self._consumer.consume(limit - 1, 0) if limit > 1 else ())]
-        deliveries = [to_delivery(record, self._group) for record in records if self._is_good(record)]
+        records = take(self._consumer, limit, timeout_s)
+        deliveries = [to_delivery(record, self._group) for record in records if is_record(record, self._url)]
         for delivery in deliveries:
             self._open.setdefault((delivery.topic, delivery.partition), {})[delivery.offset] = False
         return deliveries
@@ -72,16 +68,6 @@ class KafkaSubscription:
     def close(self) -> None:
         self._commit_acked(within_s=0, wait=True)
         self._consumer.close()
-
-    def _is_good(self, record: Record) -> bool:
-        error = record.error()
-        if error is None:
-            return True
-        if error.code() in _GONE:
-            raise UnknownTopic(f"topic {record.topic()!r} is gone from {self._url}, or may not be read: {error.str()}")
-        if error.code() == KafkaError._PARTITION_EOF or error.retriable():
-            return False
-        raise BrokerUnavailable(f"broker {self._url}, group {self._group}: {error.str()}")
 
     def _commit_acked(self, *, within_s: float, wait: bool = False) -> None:
         if self._commit and time.monotonic() - self._committed_at >= within_s:
@@ -110,6 +96,32 @@ class KafkaSubscription:
         for tp in partitions:
             self._open.pop((tp.topic, tp.partition), None)
             self._commit.pop((tp.topic, tp.partition), None)
+
+
+def take(consumer: Consumer, limit: int, timeout_s: float) -> list[Record]:
+    """Wait for one, then take what has already arrived: ``consume`` alone would wait for the whole batch."""
+    first = consumer.poll(timeout_s)
+    if first is None:
+        return []
+    return [first, *(consumer.consume(limit - 1, 0) if limit > 1 else ())]
+
+
+def is_record(record: Record, url: str) -> bool:
+    """False for news that passes: an end, a leader that moves. Raises when nothing more will come of itself."""
+    error = record.error()
+    if error is None:
+        return True
+    if error.code() in _GONE:
+        raise UnknownTopic(f"topic {record.topic()!r} is gone from {url}, or may not be read: {error.str()}")
+    if is_end(record) or error.retriable():
+        return False
+    raise BrokerUnavailable(f"broker {url}: {error.str()}")
+
+
+def is_end(record: Record) -> bool:
+    """Not a record but the broker's word that the partition holds no more."""
+    error = record.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def to_delivery(record: Record, group: str) -> Delivery:
