@@ -159,15 +159,16 @@ class KafkaBroker:
     def _send(self, producer: Producer, messages: Sequence[Message]) -> dict[int, str]:
         """Queue what may be sent; return what may not, and all that stands behind it in the same key, with the reason."""
         limits, held, blocked = dict(self._limits), dict[int, str](), dict[tuple[str, str], str]()
+        unknown: dict[str, str] = {}
         produce = producer.produce
         for index, (topic, key, value, headers) in enumerate(messages):
             limit = limits.get(topic)
             if limit is None:
-                limit = limits[topic] = self._limit(topic)
+                limit = limits[topic] = self._limit(topic, unknown)
             if blocked and (topic, key) in blocked:
                 held[index] = blocked[(topic, key)]
             elif limit == 0:
-                held[index] = blocked[(topic, key)] = f"topic {topic!r} does not exist at {self.url}: create it"
+                held[index] = blocked[(topic, key)] = unknown[topic]
             elif len(value) * 4 > limit and (size := _size(key, value, headers)) > limit:
                 held[index] = blocked[(topic, key)] = f"{size} bytes, over max.message.bytes={limit} of topic {topic!r}"
                 self._limits.pop(topic, None)  # it may be raised: the next call asks again
@@ -188,16 +189,17 @@ class KafkaBroker:
         while time.monotonic() < deadline:
             producer.poll(0.1)
             try:
-                return producer.produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
+                return producer.produce(topic, value, key, headers=headers)
             except BufferError:
                 continue
         raise self._give_up(f"took nothing for {self._timeout_s:g} s")
 
-    def _limit(self, topic: str) -> int:
-        """``max.message.bytes`` of a topic not met before; 0 while it does not exist: the next call asks again."""
+    def _limit(self, topic: str, unknown: dict[str, str]) -> int:
+        """``max.message.bytes`` of a topic not met before; 0 and the reason while it does not exist: the next call asks again."""
         try:
             self._limits[topic] = self._cluster.max_message_bytes(topic)
-        except UnknownTopic:
+        except UnknownTopic as error:
+            unknown[topic] = str(error)
             return 0
         return self._limits[topic]
 

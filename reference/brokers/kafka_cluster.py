@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import stamina
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from reference.brokers.protocol import BrokerUnavailable, UnknownTopic
@@ -29,6 +30,8 @@ class KafkaCluster:
         self._client = {**client, "socket.timeout.ms": max(1000, int(timeout_s * 1000))}
         self._url, self._timeout_s, self._heard = url, timeout_s, heard
         self._admin: AdminClient | None = None
+        self._askers: dict[str, Consumer] = {}
+        self._lock = threading.Lock()
 
     def partitions(self, topic: str) -> list[int]:
         """The topic's partitions. Raises :class:`UnknownTopic`."""
@@ -36,6 +39,12 @@ class KafkaCluster:
             found = self._ask().list_topics(topic, self._timeout_s).topics[topic]
         except KafkaException as error:
             raise self.unavailable(f"does not answer: {error.args[0].str()}") from error
+        except RuntimeError as error:  # over 512 characters, the client refuses the name itself
+            raise UnknownTopic(f"topic {topic[:80]!r}… cannot exist at {self._url}: its name is too long") from error
+        if found.error is not None and found.error.code() == KafkaError.TOPIC_EXCEPTION:
+            raise UnknownTopic(
+                f"topic {topic!r} cannot exist at {self._url}: Kafka takes 1 to 249 letters, digits, '.', '_', '-'"
+            )
         if found.error is not None:
             raise UnknownTopic(f"topic {topic!r} does not exist at {self._url}: create it")
         return sorted(found.partitions)
@@ -81,6 +90,10 @@ class KafkaCluster:
 
     def close(self) -> None:
         self._admin = None
+        with self._lock:
+            for asker in self._askers.values():
+                asker.close()
+            self._askers.clear()
 
     def _ask(self) -> AdminClient:
         if self._admin is None:  # kept, since a temporary one dies in mid-request
@@ -105,17 +118,19 @@ class KafkaCluster:
         raise AssertionError("stamina either returned or raised")
 
     def _committed(self, group: str, partitions: list[TopicPartition]) -> dict[tuple[str, int], int]:
-        request = [ConsumerGroupTopicPartitions(group, partitions)]
+        # Not AdminClient.list_consumer_group_offsets: while the group's coordinator moves or loads, librdkafka 2.16 hands
+        # the answer to a consumer group that an admin client does not have, and the process dies of it. A consumer that
+        # subscribes to nothing joins nothing, asks the same question, and waits for the coordinator.
+        with self._lock:
+            if group not in self._askers:
+                self._askers[group] = Consumer({**self._client, "group.id": group, "enable.auto.commit": False})
+            asker = self._askers[group]
         try:
-            # The group's coordinator loads its partition on first use, and moves when a broker restarts.
-            for attempt in self._retrying(_is_moving):
-                with attempt:
-                    answer = self._ask().list_consumer_group_offsets(request)[group].result(self._timeout_s)
-        except (KafkaException, TimeoutError) as error:
-            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}  # nobody has joined it yet
+            answer = asker.committed(partitions, self._timeout_s)
+        except KafkaException as error:
             raise self.unavailable(f"does not tell group {group!r}: {_why(error)}") from error
-        return {(tp.topic, tp.partition): tp.offset for tp in answer.topic_partitions or ()}
+        return {(tp.topic, tp.partition): tp.offset for tp in answer}
+
 
 
 def _is_moving(error: Exception) -> bool:

@@ -24,6 +24,7 @@ CONSUMER: Final[Mapping[str, Any]] = {
     "fetch.wait.max.ms": 100,
 }
 COMMIT_EVERY_S: Final = 0.1
+LOOK_EVERY_S: Final = 1.0
 _GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
 
@@ -31,10 +32,10 @@ class KafkaSubscription:
     """See :class:`~reference.brokers.protocol.Subscription`. Acks reach the broker every 0.1 s and when it closes."""
 
     def __init__(self, client: Mapping[str, Any], topics: Sequence[str], *, group: str, url: str) -> None:
-        self._group, self._url = group, url
+        self._topics, self._group, self._url = tuple(topics), group, url
         self._open: dict[tuple[str, int], dict[int, bool]] = {}  # by partition: offset → acked, in delivery order
         self._commit: dict[tuple[str, int], int] = {}
-        self._committed_at = time.monotonic()
+        self._committed_at = self._looked_at = time.monotonic()
         self._consumer = Consumer({**client, **CONSUMER, "group.id": group})
         self._consumer.subscribe(list(topics), on_revoke=self._on_revoke, on_lost=self._on_lost)
 
@@ -42,6 +43,8 @@ class KafkaSubscription:
         """See the protocol. Raises :class:`UnknownTopic` when a topic was deleted, :class:`BrokerUnavailable` otherwise."""
         self._commit_acked(within_s=COMMIT_EVERY_S)
         records = take(self._consumer, limit, timeout_s)
+        if not records:
+            self._look_for_topics()
         deliveries = [to_delivery(record, self._group) for record in records if is_record(record, self._url)]
         for delivery in deliveries:
             self._open.setdefault((delivery.topic, delivery.partition), {})[delivery.offset] = False
@@ -68,6 +71,19 @@ class KafkaSubscription:
     def close(self) -> None:
         self._commit_acked(within_s=0, wait=True)
         self._consumer.close()
+
+    def _look_for_topics(self) -> None:
+        """A deleted topic is only taken out of the assignment: to the client it is silence, so we ask while it is silent."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        for topic in self._topics:
+            try:
+                error = self._consumer.list_topics(topic, LOOK_EVERY_S).topics[topic].error
+            except KafkaException:  # nobody answers: that says nothing of the topic
+                return
+            if error is not None and error.code() in _GONE:
+                raise UnknownTopic(f"topic {topic!r} is gone from {self._url}, or may not be read: {error.str()}")
 
     def _commit_acked(self, *, within_s: float, wait: bool = False) -> None:
         if self._commit and time.monotonic() - self._committed_at >= within_s:
