@@ -161,7 +161,7 @@ class _Shop:
             conn.execute(shop.schema())
             conn.execute("TRUNCATE outbox, inbox, orders, ledger")
             for n in range(ORDERS):
-                shop.write_order(conn, shop.order_placed(f"order-{n}", sku="cup", quantity=1))
+                shop.place(conn, f"order-{n}")
         self._work = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
         self._work.append(threading.Thread(target=self._consume))
         for thread in self._work:

@@ -73,20 +73,24 @@ class RecordingBroker:
 
 
 class RecordingSubscription:
-    """A subscription whose deliveries and acks are recorded."""
+    """A subscription whose deliveries and acks are recorded, under ``group`` or the broker's name for it.
 
-    def __init__(self, inner: Subscription, history: History) -> None:
-        self._inner, self._history = inner, history
+    Two broker groups that are one consumer, as during a cutover or a replay, are told apart from two consumers by that.
+    """
+
+    def __init__(self, inner: Subscription, history: History, *, group: str = "") -> None:
+        self._inner, self._history, self._group = inner, history, group
 
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         deliveries = self._inner.receive(limit, timeout_s)
         for delivery in deliveries:
-            self._history.add(delivered(delivery))
+            self._history.add(delivered(delivery, group=self._group))
         return deliveries
 
     def ack(self, delivery: Delivery) -> None:
         self._inner.ack(delivery)
-        self._history.add(Record(op="ack", event=_id(delivery.headers), group=delivery.group, partition=delivery.partition))
+        group = self._group or delivery.group
+        self._history.add(Record(op="ack", event=_id(delivery.headers), group=group, partition=delivery.partition))
 
     def nack(self, delivery: Delivery) -> None:
         self._inner.nack(delivery)
@@ -151,14 +155,14 @@ def applied(history: History, *, group: str) -> Callable[[Point, Event], None]:
     return at
 
 
-def delivered(delivery: Delivery) -> Record:
+def delivered(delivery: Delivery, *, group: str = "") -> Record:
     """The record of one delivery; bytes that are no event are recorded under the place where they were found."""
     headers = dict(delivery.headers)
     sequence = headers.get("ce_sequence")
     return Record(
         op="deliver", event=_id(delivery.headers) or delivery.where, key=(delivery.key or b"").decode(errors="replace"),
         seq=int(sequence) if sequence and sequence.isdigit() else None,
-        partition=delivery.partition, offset=delivery.offset, group=delivery.group,
+        partition=delivery.partition, offset=delivery.offset, group=group or delivery.group,
     )  # fmt: skip
 
 

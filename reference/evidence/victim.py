@@ -12,6 +12,7 @@ import typer
 
 from reference.brokers import connect
 from reference.delivery.relay import Relay
+from reference.delivery.session import LEASE_S
 from reference.evidence import faults
 from reference.programs import log_to_stderr, stop_on_signal
 
@@ -24,18 +25,19 @@ def main(
     route: str = "outbox.event.{aggregatetype}",
     lanes: int = 4,
     page: int = 500,
+    lease_s: float = LEASE_S,
     kill: Annotated[str, typer.Option(help="POINT:NTH, POINT one of read, published, marked")] = "",
 ) -> None:
     """Run one relay until it is killed."""
-    carry(dsn=dsn, broker=broker, route=route, lanes=lanes, page=page, kill=kill)
+    carry(dsn=dsn, broker=broker, route=route, lanes=lanes, page=page, lease_s=lease_s, kill=kill)
 
 
-def carry(*, dsn: str, broker: str, route: str, lanes: int, page: int, kill: str = "") -> None:
+def carry(*, dsn: str, broker: str, route: str, lanes: int, page: int, lease_s: float = LEASE_S, kill: str = "") -> None:
     """What the process does, for those who start it without a command line."""
     log_to_stderr()
     point, _, nth = kill.partition(":")
     at = faults.kill(point, nth=int(nth or 1))
-    with connect(broker) as target, Relay(dsn, target, route=route, lanes=lanes, page=page, at=at) as relay:
+    with connect(broker) as target, Relay(dsn, target, route=route, lanes=lanes, page=page, lease_s=lease_s, at=at) as relay:
         relay.run(stop_on_signal())
 
 

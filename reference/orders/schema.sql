@@ -8,6 +8,14 @@ CREATE TABLE IF NOT EXISTS orders (
     version      int    NOT NULL DEFAULT 1          -- counts the order's events: CloudEvents' sequence
 );
 
+-- The shop's own journal: what it knows to have happened, whoever else hears of it.
+CREATE TABLE IF NOT EXISTS order_changes (
+    entry    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id text   NOT NULL,
+    order_id text   NOT NULL,
+    version  int    NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS payments (order_id text PRIMARY KEY, amount_cents bigint NOT NULL);
 
 CREATE TABLE IF NOT EXISTS stock (sku text PRIMARY KEY, on_hand int NOT NULL, reserved int NOT NULL DEFAULT 0);

@@ -1,7 +1,7 @@
-"""The writing side of the shop: each function changes an order and appends the event that tells of it, in one transaction.
+"""The writing side of the shop: change an order, and append the event that tells of it, in one transaction.
 
-The caller owns the transaction. Each function takes the order's row lock before it appends, so that the order's events
-leave in the order in which they were committed.
+The caller owns the transaction. Each function takes the order's row lock before an event is appended, so that an order's
+events leave in the order in which they were committed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import psycopg
 from reference.delivery import outbox
 from reference.event import Event
 
-__all__ = ["SOURCE", "amend_order", "order_amended", "order_placed", "place_order", "schema"]
+__all__ = ["SOURCE", "amend", "amend_order", "place", "place_order", "schema"]
 
 SOURCE: Final = "/orders"
 PRICE_CENTS: Final = 1_250
@@ -25,45 +25,51 @@ def schema() -> str:
     return files("reference.orders").joinpath("schema.sql").read_text()
 
 
-def place_order(conn: psycopg.Connection[Any], order_id: str, *, sku: str = "espresso-cup", quantity: int = 1) -> Event:
-    """Take a new order. Returns the event that was appended. Raises psycopg's ``UniqueViolation`` for a known order."""
-    event = order_placed(order_id, sku=sku, quantity=quantity)
-    write_order(conn, event)
+def place_order(conn: psycopg.Connection[Any], order_id: str, *, sku: str = "cup", quantity: int = 1) -> Event:
+    """Take a new order and tell of it. Raises psycopg's ``UniqueViolation`` when the order is known."""
+    event = place(conn, order_id, sku=sku, quantity=quantity)
     outbox.append(conn, event)
     return event
 
 
 def amend_order(conn: psycopg.Connection[Any], order_id: str, *, quantity: int) -> Event:
-    """Change an order's quantity. Returns the event that was appended. Raises :class:`LookupError` for an unknown order."""
+    """Change an order's quantity and tell of it. Raises :class:`LookupError` when there is no such order."""
+    event = amend(conn, order_id, quantity=quantity)
+    outbox.append(conn, event)
+    return event
+
+
+def place(conn: psycopg.Connection[Any], order_id: str, *, sku: str = "cup", quantity: int = 1) -> Event:
+    """Take a new order; return the event that somebody must now tell the world."""
+    event = _event("OrderPlaced", order_id, sku, quantity, sequence=1)
+    conn.execute(
+        "INSERT INTO orders (id, sku, quantity, amount_cents) VALUES (%s, %s, %s, %s)",
+        (order_id, sku, quantity, event.data["amount_cents"]),
+    )
+    _note(conn, event)
+    return event
+
+
+def amend(conn: psycopg.Connection[Any], order_id: str, *, quantity: int) -> Event:
+    """Change an order's quantity; return the event that somebody must now tell the world."""
     row = conn.execute(
         "UPDATE orders SET quantity = %s, amount_cents = %s, version = version + 1 WHERE id = %s RETURNING version, sku",
         (quantity, quantity * PRICE_CENTS, order_id),
     ).fetchone()
     if row is None:
         raise LookupError(f"no order {order_id!r}")
-    event = order_amended(order_id, sku=row[1], quantity=quantity, sequence=row[0])
-    outbox.append(conn, event)
+    event = _event("OrderAmended", order_id, row[1], quantity, sequence=row[0])
+    _note(conn, event)
     return event
 
 
-def write_order(conn: psycopg.Connection[Any], event: Event) -> None:
-    """Insert the order that an ``OrderPlaced`` tells of, and nothing else."""
+def _note(conn: psycopg.Connection[Any], event: Event) -> None:
+    """What the shop itself knows to have happened, whoever else hears of it."""
     conn.execute(
-        "INSERT INTO orders (id, sku, quantity, amount_cents) VALUES (%s, %s, %s, %s)",
-        (event.subject, event.data["sku"], event.data["quantity"], event.data["amount_cents"]),
+        "INSERT INTO order_changes (event_id, order_id, version) VALUES (%s, %s, %s)", (event.id, event.subject, event.sequence)
     )
 
 
-def order_placed(order_id: str, *, sku: str, quantity: int) -> Event:
-    """The fact that an order was placed: its first event."""
-    return _event("OrderPlaced", order_id, sku, quantity, 1)
-
-
-def order_amended(order_id: str, *, sku: str, quantity: int, sequence: int) -> Event:
-    """The fact that an order's quantity was changed."""
-    return _event("OrderAmended", order_id, sku, quantity, sequence)
-
-
-def _event(kind: str, order_id: str, sku: str, quantity: int, sequence: int) -> Event:
+def _event(kind: str, order_id: str, sku: str, quantity: int, *, sequence: int) -> Event:
     data = {"order_id": order_id, "sku": sku, "quantity": quantity, "amount_cents": quantity * PRICE_CENTS}
     return Event(type=kind, source=SOURCE, subject=order_id, sequence=sequence, data=data)

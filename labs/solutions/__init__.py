@@ -1,0 +1,1 @@
+"""One way to solve each exercise. Try first: three hints stand beside each."""

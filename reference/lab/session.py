@@ -1,0 +1,230 @@
+""":class:`Lab`: one learner's session on the running stack, with tables, topics and a history of its own.
+
+Opening finds the stack or starts it. Nothing of one lab, or of an earlier run, is seen by another: each has a database of
+its own, and each experiment a topic of its own. Killed: the databases and topics stay until the same lab is opened again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, Final, LiteralString, Self
+
+import pandas as pd
+import psycopg
+import stamina
+import structlog
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from reference.brokers import Broker, Message, Subscription, connect
+from reference.delivery import outbox
+from reference.delivery.consumer import Claim, Consumer, Point
+from reference.delivery.relay import Relay
+from reference.event import Event
+from reference.evidence.checker import Verdict, check
+from reference.evidence.faults import Crash
+from reference.evidence.history import History
+from reference.evidence.recorder import LagProbe, RecordingBroker, RecordingSubscription, applied, delivered
+from reference.lab.journal import CommitJournal
+from reference.lab.pausing import Pause
+from reference.lab.predictions import Predictions
+from reference.lab.waiting import background, wait_until
+from reference.live.board import Board
+from reference.live.picture import Picture
+from reference.live.scene import Panel
+from reference.live.snapshot import snapshot
+from reference.orders import handlers, shop
+from reference.orders.writing import Change, Publish, commit_with_outbox
+from reference.stack import up
+
+__all__ = ["Lab"]
+
+TABLES: Final = "outbox, inbox, inbox_sequence, orders, order_changes, payments, ledger, order_status"
+COUNTS: Final[tuple[Panel, ...]] = ("verdict", "strip")
+Way = Callable[[psycopg.Connection[Any], Change, Publish, Callable[[], None]], None]
+
+
+class Lab:
+    """Use :meth:`open`. ``conn`` is the learner's own connection, in autocommit mode; ``topic`` the experiment's topic."""
+
+    def __init__(self, number: int, dsn: str, broker: Broker, broker_url: str) -> None:
+        self.number, self.dsn, self.broker_url = number, dsn, broker_url
+        self.conn = psycopg.connect(dsn, autocommit=True)
+        self._inner = broker
+        self._predictions = Predictions()
+        self._experiment = 0
+        self._pause = Pause()
+        self.pause, self.resume = self._pause.close, self._pause.open
+        self.begin()
+
+    @classmethod
+    def open(cls, number: int) -> Self:
+        """Find or start the stack, make this lab's database anew, and say what is running."""
+        _be_quiet()
+        stack = up()
+        name = f"lab_{number}"
+        with psycopg.connect(stack.postgres, autocommit=True) as admin:
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        dsn = make_conninfo(stack.postgres, dbname=name)
+        with psycopg.connect(dsn) as conn:
+            conn.execute(outbox.schema())
+            conn.execute(shop.schema())
+        lab = cls(number, dsn, connect(stack.kafka), stack.kafka)
+        print(f"Lab {number} is open: Kafka at {lab._inner.url}, Postgres database {name!r}, backend {stack.backend}")
+        return lab
+
+    def begin(self, *, partitions: int = 3) -> None:
+        """A new experiment: empty tables, a new topic, a new history."""
+        self._experiment += 1
+        self.topic = f"lab{self.number}-{self._experiment}-{time.time_ns()}"
+        self.conn.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
+        self._inner.create_topic(self.topic, partitions=partitions)
+        self.history = History()
+        self.broker: Broker = RecordingBroker(self._inner, self.history)
+        self._journal = CommitJournal(self.conn, self.history)
+        self._group = self.topic
+        self._pause.open()
+
+    def predict(self, **counts: int) -> None:
+        """Say what you expect, such as ``lost=0``; the next :meth:`verdict` puts it beside what happened."""
+        self._predictions.make(counts)
+
+    # -- the parts of an experiment -----------------------------------------------------------------------------------
+
+    def write(self, way: Way, *, orders: int = 20, changes: int = 10, fault: Callable[[], None] = lambda: None) -> None:
+        """Place ``orders`` orders and go on changing them, ``changes`` events each, in ``way``; a crash ends one change."""
+        for n in range(orders * changes):
+            order_id = f"order-{n % orders + 1:02}"
+            change: Change = partial(shop.amend, order_id=order_id, quantity=n // orders + 1)
+            if self.conn.execute("SELECT FROM orders WHERE id = %s", (order_id,)).fetchone() is None:
+                change = partial(shop.place, order_id=order_id)
+            with suppress(Crash):  # the program is gone; what comes next starts from what database and broker hold
+                way(self.conn, change, self.publish, fault)
+            self._journal.read()
+
+    def backlog(self, *, orders: int = 20, changes: int = 10) -> None:
+        """Committed events waiting in the outbox, and nobody yet to carry them."""
+        self.write(commit_with_outbox, orders=orders, changes=changes)
+
+    def publish(self, event: Event) -> None:
+        """One event straight to the broker, past the outbox."""
+        self.broker.publish([Message(self.topic, event.key, event.to_value(), event.to_headers())])
+
+    @contextmanager
+    def relay(self, **settings: Any) -> Iterator[Relay]:
+        """A relay in the background, from the outbox to this experiment's topic."""
+        with Relay(self.dsn, self.broker, route=self.topic, **settings) as relay, background(relay.run):
+            yield relay
+
+    @contextmanager
+    def warehouse(
+        self,
+        *,
+        name: str = "warehouse",
+        group: str = "",
+        claim: Claim | None = None,
+        at: Callable[[Point, Event], None] = lambda point, event: None,
+        wrap: Callable[[Subscription], Subscription] = lambda subscription: subscription,
+        ack_first: bool = False,
+        batch: int = 100,
+    ) -> Iterator[None]:
+        """A consumer in the background that books every event in the ledger; one that crashes is started again."""
+        record = applied(self.history, group=name)
+
+        def hook(point: Point, event: Event) -> None:
+            record(point, event)
+            at(point, event)
+
+        def consume(stop: threading.Event) -> None:
+            while not stop.is_set():
+                subscription = self._inner.subscribe([self.topic], group=group or self._group)
+                source = self._recorded(wrap(self._pause.guard(subscription)), name)
+                booking = dict.fromkeys(("OrderPlaced", "OrderAmended"), partial(_book, name))
+                with Consumer(source, self.dsn, booking, name=name, claim=claim, ack_first=ack_first, at=hook) as consumer:
+                    try:
+                        consumer.run(stop, limit=batch)
+                    except Crash:
+                        continue
+
+        with background(consume):
+            yield
+
+    def _recorded(self, subscription: Subscription, name: str) -> Subscription:
+        return RecordingSubscription(subscription, self.history, group=name)
+
+    # -- seeing and judging -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def board(self, *, faults: Mapping[str, Callable[[], object]] | None = None) -> Iterator[Board]:
+        """The live board, and the lag that feeds it, while the block runs; call :meth:`settle` before its end."""
+        with ExitStack() as stack:
+            board = stack.enter_context(Board(self.history, title=f"Lab {self.number}", faults=faults))
+            self._probe = stack.enter_context(LagProbe(self._inner, [self.topic], self.history, group=self._group))
+            yield board
+
+    def settle(self, *, groups: Sequence[str] = ()) -> None:
+        """Wait until the outbox is empty and every group has acked all its topic holds. Raises :class:`TimeoutError`."""
+
+        def left() -> int:
+            waiting = self.count("outbox")
+            lags = (self._inner.lag([self.topic], group=group) for group in groups or (self._group,))
+            return waiting + sum(sum(lag.values()) for lag in lags)
+
+        wait_until(lambda: left() == 0, "the outbox to be empty and the topic to be read")
+
+    def wait_for_lag(self, events: int) -> None:
+        """Inside :meth:`board`: wait until exactly that many published events are waiting for the consumer."""
+        wait_until(lambda: self._probe.sample() == events, f"a lag of {events}")
+
+    def count(self, table: str) -> int:
+        """The rows of one of the lab's tables, as the database holds them now."""
+        row = self.conn.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+        return int(row[0]) if row else 0
+
+    def table(self, query: LiteralString) -> pd.DataFrame:
+        """What the lab's database answers, as a table."""
+        cursor = self.conn.execute(query)
+        return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
+
+    def verdict(self) -> Verdict:
+        """:meth:`judge`, printed, with the predictions beside it."""
+        verdict = self.judge()
+        print(verdict)
+        self._predictions.compare(verdict)
+        return verdict
+
+    def judge(self) -> Verdict:
+        """What the database, the topic and the ledger really hold. Raises :class:`AssertionError` if they contradict the history."""
+        self._journal.read()
+        self._read_topic()
+        verdict = check(self.history)
+        booked = self.count("ledger")
+        recorded = sum(record.op == "apply" for record in self.history)
+        if booked != recorded:
+            raise AssertionError(f"the ledger holds {booked} entries, but {recorded} were seen being made")
+        return verdict
+
+    def picture(self, panels: tuple[Panel, ...] = COUNTS) -> Picture:
+        """The experiment so far as a still picture; with ``panels=("verdict", "lag", "rates", "strip")`` also lag and rates over time."""
+        return Picture(snapshot(self.history), panels)
+
+    def _read_topic(self) -> None:
+        """Where no consumer ran, what the topic holds counts as delivered."""
+        if not any(record.op == "deliver" for record in self.history):
+            for delivery in self._inner.replay(self.topic):
+                self.history.add(delivered(delivery))
+
+
+def _book(name: str, conn: psycopg.Connection[Any], event: Event) -> None:
+    handlers.book(conn, event, consumer=name, account="orders", amount=event.data["quantity"])
+
+
+def _be_quiet() -> None:
+    """A lab shows facts, not logs: only what goes wrong is said."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    stamina.instrumentation.set_on_retry_hooks([])
