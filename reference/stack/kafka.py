@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import tempfile
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from reference.brokers.kafka_address import KafkaAddress
 from reference.stack import artifacts, java
-from reference.stack.errors import StackError
 from reference.stack.home import Home, write_whole
 from reference.stack.service import Program, Site
+from reference.stack.step import run
 
 __all__ = ["SETTINGS", "USER", "Kafka", "properties"]
 
@@ -103,14 +103,16 @@ class Kafka:
         """Write the configuration, and format the log directory if that has not been done: a JVM start of its own."""
         directory = self.data(site.home)
         directory.mkdir(mode=0o700, exist_ok=True)
-        log4j, config = directory / "log4j2.properties", directory / "server.properties"
-        write_whole(log4j, LOG4J)
-        lines = properties(site.ports, site.password) | {"log.dirs": str(directory / "logs")}
-        write_whole(config, "".join(f"{name}={value}\n" for name, value in lines.items()))
-        jvm = (java.find(), *JVM, f"-Dlog4j2.configurationFile={log4j}", "-cp", os.pathsep.join(map(str, artifacts.kafka_jars())))
-        if not (directory / "logs" / "meta.properties").exists():
-            _format(jvm, config, directory / "logs")
-        return Program((*jvm, "kafka.Kafka", str(config)), directory)
+        write_whole(directory / "log4j2.properties", LOG4J)
+        # Paths are relative to where Kafka runs: a comma in log.dirs would be the end of one of several.
+        settings = properties(site.ports, site.password) | {"log.dirs": "logs"}
+        write_whole(directory / "server.properties", "".join(f"{name}={value}\n" for name, value in settings.items()))
+        jvm = (java.find(), *JVM, "-cp", os.pathsep.join(map(str, artifacts.kafka_jars())))
+        if not (directory / "logs").exists():
+            _format(jvm, directory)
+        argv = (*jvm, "-Dlog4j2.configurationFile=log4j2.properties", "kafka.Kafka", "server.properties")
+        # The JVM reads its paths in the locale's encoding.
+        return Program(argv, directory, environment={"LC_ALL": "C.UTF-8"})
 
     def probe(self, url: str) -> None:
         """Have the controller validate a topic: answered only by a broker that let us in and that leads its quorum."""
@@ -137,12 +139,14 @@ def properties(ports: Mapping[str, int], password: str) -> dict[str, str]:
     }
 
 
-def _format(jvm: tuple[str, ...], config: Path, logs: Path) -> None:
-    """Kafka writes ``meta.properties`` last; whatever an interrupted format left behind is thrown away first."""
-    shutil.rmtree(logs, ignore_errors=True)
+def _format(jvm: tuple[str, ...], directory: Path) -> None:
+    """Format a directory of this call's own, then rename it: no half of it is ever taken for the whole."""
+    for abandoned in directory.glob("unfinished-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=directory))
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [*jvm, "kafka.tools.StorageTool", "format", "--cluster-id", f"A{cluster[1:]}", "--config", str(config)]
-    said = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=180, check=False)
-    if said.returncode:
-        last = (said.stderr or said.stdout).strip().splitlines()[-1:] or [f"exit code {said.returncode}"]
-        raise StackError(f"Kafka could not format its log directory: {last[0]}")
+    # An id that begins with a hyphen would be read as an option.
+    words = ["kafka.tools.StorageTool", "format", "--cluster-id", f"A{cluster[1:]}", "--config", "../server.properties"]
+    run([*jvm, *words], directory=unfinished)
+    (unfinished / "logs").rename(directory / "logs")
+    unfinished.rmdir()

@@ -13,9 +13,10 @@ import psutil
 from reference.stack import ports
 from reference.stack.errors import StackError
 from reference.stack.home import Home
+from reference.stack.processes import sweep
 from reference.stack.report import State
 from reference.stack.service import Service, Site
-from reference.stack.supervision import Supervisor, sweep
+from reference.stack.supervision import Supervisor
 
 __all__ = ["down", "states", "up", "url"]
 

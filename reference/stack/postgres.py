@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,11 @@ from pathlib import Path
 import psycopg
 
 from reference.stack import artifacts
-from reference.stack.accounts import SYSTEM, as_account, give, reachable, unprivileged
+from reference.stack.accounts import SYSTEM, give, reachable, unprivileged
 from reference.stack.errors import StackError
 from reference.stack.home import Home, downloads, write_whole
 from reference.stack.service import Program, Site
+from reference.stack.step import run
 
 __all__ = ["DATABASE", "SETTINGS", "USER", "Postgres", "binaries", "unpacked"]
 
@@ -70,7 +71,7 @@ class Postgres:
         flags = [word for name, value in (place | dict(SETTINGS)).items() for word in ("-c", f"{name}={value}")]
         argv = (str(server / "bin" / "postgres"), "-D", str(directory / CLUSTER), *flags)
         # INT is Postgres's fast shutdown: it does not wait for clients to leave.
-        return Program(argv, directory, stop_signal="INT", environment={"LC_ALL": "C", "TZ": "UTC"}, account=account)
+        return Program(argv, directory, stop_signal="INT", environment={"LC_ALL": "C.UTF-8", "TZ": "UTC"}, account=account)
 
     def probe(self, url: str) -> None:
         """``SELECT 1`` as the user and on the database that the labs use."""
@@ -96,30 +97,22 @@ def _place() -> Path:
 
 
 def _create(binaries: Path, directory: Path, password: str) -> None:
-    """initdb, then the labs' database through single-user mode; killed half-way, the next call starts over."""
-    account, unfinished, secret = unprivileged(), directory / "unfinished", directory / "password"
-    shutil.rmtree(unfinished, ignore_errors=True)
+    """initdb, then the labs' database through single-user mode, both in a directory of this call's own, then a rename."""
+    account = unprivileged()
+    for abandoned in directory.glob("unfinished-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=directory))
+    give(unfinished, account)
+    secret, cluster = unfinished / "password", unfinished / "cluster"
     write_whole(secret, password + "\n")
     if account is not None:
         os.chown(secret, account.pw_uid, account.pw_gid)
     wishes = ["--no-locale", "--encoding=UTF8", "--no-instructions", "--no-sync", "--auth=scram-sha-256"]
-    try:
-        _run(["initdb", "-D", str(unfinished), "-U", USER, f"--pwfile={secret}", *wishes], binaries, directory)
-        _run(["postgres", "--single", "-D", str(unfinished), "postgres"], binaries, directory, f"CREATE DATABASE {DATABASE}\n")
-    finally:
-        secret.unlink(missing_ok=True)
-    unfinished.rename(directory / CLUSTER)
-
-
-def _run(command: list[str], binaries: Path, directory: Path, typed: str = "") -> None:
-    program, *arguments = command
-    said = subprocess.run(
-        [*as_account(unprivileged()), str(binaries / "bin" / program), *arguments],
-        input=typed, cwd=directory, env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-        capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
-    # Single-user mode reports a failed statement and still exits with 0.
-    complaints = [line for line in said.stderr.splitlines() if "ERROR:" in line or "FATAL:" in line]
-    if said.returncode or complaints:
-        last = (complaints or said.stderr.strip().splitlines() or [f"exit code {said.returncode}"])[-1]
-        raise StackError(f"Postgres could not create its cluster: {program}: {last}")
+    initdb = [str(binaries / "bin" / "initdb"), "-D", str(cluster), "-U", USER, f"--pwfile={secret}", *wishes]
+    run(initdb, directory=unfinished, account=account)
+    single = [str(binaries / "bin" / "postgres"), "--single", "-D", str(cluster), "postgres"]
+    said = run(single, directory=unfinished, account=account, typed=f"CREATE DATABASE {DATABASE}\n")
+    if "ERROR:" in said:  # single-user mode reports a failed statement and still exits with 0
+        raise StackError(f"postgres failed: {said.strip().splitlines()[-1]}")
+    cluster.rename(directory / CLUSTER)
+    shutil.rmtree(unfinished)

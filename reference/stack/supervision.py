@@ -1,14 +1,9 @@
-"""Supervision by `supervisord <http://supervisord.org>`_, spoken to over its XML-RPC socket in the state home.
-
-Every process of a stack carries a mark in its environment, so that what a dead supervisord left behind is found by what
-it is, not by a pid that may be somebody else's by now.
-"""
+"""Supervision by `supervisord <http://supervisord.org>`_, spoken to over its XML-RPC socket in the state home."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,30 +13,28 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from reference.stack.accounts import as_account
 from reference.stack.errors import StackError
 from reference.stack.home import Home, write_whole
+from reference.stack.processes import MARK, OWNED, STOP_S, processes, sweep
 from reference.stack.service import Program
+from reference.stack.step import dying_with_parent
 
-__all__ = ["MARK", "Supervisor", "dying_with_parent", "processes", "sweep"]
+__all__ = ["Supervisor"]
 
-MARK = "EDA_STACK_HOME"
 START_S = 30.0
-STOP_S = 20.0
-# What is our own child has to be waited for by us.
-OWNED: dict[Path, subprocess.Popen[bytes]] = {}
 
+# Logs are relative to the home, where supervisord runs: it expands a percent sign in their path twice.
 CONFIG = """\
 [supervisord]
 directory={home}
-logfile={home}/log/supervisord.log
+logfile=log/supervisord.log
 logfile_maxbytes=1MB
 logfile_backups=1
-pidfile={home}/supervisord.pid
-childlogdir={home}/log
+pidfile=supervisord.pid
+childlogdir=log
 umask=077
 {user}
 
@@ -52,8 +45,6 @@ chmod=0600
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
-[include]
-files=programs/*.conf
 """
 
 # autorestart stays false: the labs kill brokers on purpose, and a broker that came back by itself would hide what is lost.
@@ -88,15 +79,12 @@ class Supervisor:
         if self.answers():
             return
         sweep(self.home)
-        config = self.home.path / "supervisord.conf"
-        user = "user=root" if os.geteuid() == 0 else ""
-        write_whole(config, CONFIG.format(home=_escape(self.home.path), socket=_escape(self.home.socket), user=user))
-        command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(config)]
+        command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(self._configure())]
         if owned:
             command = [*dying_with_parent("TERM"), *command, "--nodaemon", "--silent"]
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, env={**os.environ, MARK: str(self.home.path)},
+            start_new_session=True, cwd=self.home.path, env={**os.environ, MARK: str(self.home.path)},
         )  # fmt: skip
         self._await(child)
         if owned:
@@ -121,6 +109,7 @@ class Supervisor:
     def start(self, name: str, program: Program) -> None:
         """Start a program afresh, with this configuration. Call it for one program at a time."""
         write_whole(self.home.path / "programs" / f"{name}.conf", self._section(name, program))
+        self._configure()
         if name in self.states():
             self._call("removeProcessGroup", name)
         self._call("reloadConfig")
@@ -143,13 +132,21 @@ class Supervisor:
             # It has nothing left to look after, and asked politely it would take two seconds to notice.
             os.kill(own, signal.SIGKILL)
 
+    def _configure(self) -> Path:
+        """Write the whole configuration. Its own ``[include]`` would take brackets in the path for a pattern."""
+        path = self.home.path / "supervisord.conf"
+        user = "user=root" if os.geteuid() == 0 else ""
+        head = CONFIG.format(home=_escape(self.home.path), socket=_escape(self.home.socket), user=user)
+        sections = [part.read_text() for part in sorted((self.home.path / "programs").iterdir()) if part.suffix == ".conf"]
+        write_whole(path, "\n".join([head, *sections]))
+        return path
+
     def _section(self, name: str, program: Program) -> str:
-        # The account comes first: the kernel forgets the death signal of a process that changes its user.
         argv = (*as_account(program.account), *dying_with_parent(program.stop_signal), *program.argv)
         words = [f'{key}="{_escape(value)}"' for key, value in program.environment.items()]
         return PROGRAM.format(
             name=name, command=_escape(shlex.join(argv)), directory=_escape(program.directory), environment=",".join(words),
-            log=_escape(self.home.log(name)), stop_signal=program.stop_signal, stop_s=STOP_S,
+            log=self.home.log(name).relative_to(self.home.path), stop_signal=program.stop_signal, stop_s=STOP_S,
         )  # fmt: skip
 
     def _await(self, child: subprocess.Popen[bytes]) -> None:
@@ -166,41 +163,6 @@ class Supervisor:
             return getattr(ServerProxy("http://localhost", transport=transport).supervisor, method)(*arguments)
         finally:
             transport.close()
-
-
-def dying_with_parent(last_words: str) -> tuple[str, ...]:
-    """The words before a command that have Linux send it this signal when its parent dies; none where there is no setpriv."""
-    setpriv = shutil.which("setpriv")
-    return (setpriv, "--pdeathsig", last_words, "--") if setpriv else ()
-
-
-def processes(home: Home) -> list[psutil.Process]:
-    """Every living process of this home's stack, whoever its parent is by now."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == str(home.path) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
-def sweep(home: Home) -> int:
-    """Stop whatever is left of this home's stack and wait until it is gone; how many processes that were."""
-    left = processes(home)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, stubborn = psutil.wait_procs(left, timeout=STOP_S)
-    for process in stubborn:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(stubborn, timeout=STOP_S)
-    home.socket.unlink(missing_ok=True)
-    if home.path in OWNED:
-        OWNED.pop(home.path).wait(STOP_S)
-    return len(left)
 
 
 def _escape(value: str | Path) -> str:

@@ -18,7 +18,7 @@ import pytest
 from reference.stack import Endpoints, StackDown, StackError, down, endpoints, erase, ports, status, up
 from reference.stack.accounts import SYSTEM, unprivileged
 from reference.stack.home import Home
-from reference.stack.supervision import MARK, processes, sweep
+from reference.stack.processes import MARK, processes, sweep
 
 ONLY = ["postgres"]  # the quicker of the two, where one is enough
 
@@ -104,13 +104,12 @@ def test_a_killed_owner_takes_the_stack_along(place: Path) -> None:
 
 def test_a_start_that_was_killed_half_way_is_started_again(place: Path) -> None:
     """Wherever it died, whatever it left."""
-    code = "from reference.stack import up; up(['postgres'])"
-    for delay in (0.3, 0.6, 0.9, 1.2):
-        half = subprocess.Popen([sys.executable, "-c", code])
+    for delay in (0.3, 0.6, 0.9, 1.2, 1.8, 2.4):
+        half = subprocess.Popen([sys.executable, "-c", "from reference.stack import up; up()"])
         time.sleep(delay)
         half.kill()
         half.wait()
-    with psycopg.connect(up(ONLY).postgres) as connection:
+    with psycopg.connect(up().postgres) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("shop",)
 
 
@@ -161,6 +160,16 @@ def test_a_service_that_died_later_is_not_ready(place: Path) -> None:
         endpoints("postgres")
     up(ONLY)
     assert status()[1].is_ready
+
+
+def test_a_home_with_an_odd_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blanks, commas, brackets, percent signs and umlauts, whatever the locale: all of them mean something to somebody."""
+    monkeypatch.setenv("LC_ALL", "C")
+    odd = place / "a clone, 100% [grün]"
+    try:
+        up(home=odd)
+    finally:
+        down(home=odd)
 
 
 @pytest.mark.skipif(unprivileged() is None, reason="only root runs Postgres as somebody else")
