@@ -22,16 +22,18 @@ class Crash(BaseException):
 
 
 class crash:  # noqa: N801 - it reads as a verb: faults.crash("between the writes", every=10)
-    """Raises :class:`Crash` at every ``every``-th pass of a point, from a seeded start; call it where the point is."""
+    """Raises :class:`Crash` once in ``every`` passes of a point, at a pass drawn from ``seed``; call it where the point is."""
 
     def __init__(self, name: str, *, every: int, seed: int = 0, history: History | None = None) -> None:
         self.name, self.every, self.fired = name, every, 0
-        self._passes = random.Random(seed).randrange(every)
+        self._passes, self._unlucky, self._draw = 0, 0, random.Random(seed)
         self._history = history
 
     def __call__(self, *_: object) -> None:
-        self._passes += 1
         if self._passes % self.every == 0:
+            self._unlucky = self._passes + self._draw.randrange(self.every)
+        self._passes += 1
+        if self._passes - 1 == self._unlucky:
             self.fired += 1
             if self._history:
                 self._history.add(Record(op="fault", note=self.name))

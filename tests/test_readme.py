@@ -1,0 +1,39 @@
+"""README's code is run, not believed."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from reference.brokers import connect
+from reference.delivery import outbox
+from reference.delivery.relay import Relay
+from reference.stack import Endpoints
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_ten_lines_work(stack: Endpoints, postgres: str, eventually: Callable[..., None]) -> None:
+    """What README says a service must write carries an account's change through the outbox into a statement, once."""
+    write, consume = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(outbox.schema())
+        conn.execute("CREATE TABLE accounts (id text PRIMARY KEY, balance int); INSERT INTO accounts VALUES ('a-1', 100)")
+        conn.execute("CREATE TABLE statements (account text, amount int)")
+        exec(write, {"dsn": postgres})  # noqa: S102 - our own README
+        with connect(stack.kafka) as broker, Relay(postgres, broker) as relay:
+            broker.create_topic("outbox.event.accounts")
+            relay.run_once()
+        stop = threading.Event()
+        names = {"dsn": postgres, "broker_url": stack.kafka, "stop": stop}
+        thread = threading.Thread(target=exec, args=(consume, names))
+        thread.start()
+        try:
+            eventually(lambda: conn.execute("SELECT * FROM statements").fetchall() == [("a-1", 10)])
+        finally:
+            stop.set()
+            thread.join()
