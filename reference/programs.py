@@ -14,6 +14,7 @@ import typer
 
 from reference.brokers import connect
 from reference.delivery import outbox
+from reference.delivery.lanes import BUCKETS
 from reference.delivery.relay import Relay
 
 __all__ = ["app"]
@@ -32,13 +33,20 @@ def relay(
     dsn: Annotated[str, typer.Option(envvar="EDA_POSTGRES_DSN", help="Postgres that holds the outbox; no session pooler.")],
     broker: Annotated[str, typer.Option(envvar="EDA_KAFKA_URL", help="kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]")],
     route: Annotated[str, typer.Option(help="The topic; {aggregatetype} is replaced.")] = "outbox.event.{aggregatetype}",
-    lanes: Annotated[int, typer.Option(help="Into how many shares relays divide the keys: at least as many as relays.")] = 16,
-    page: Annotated[int, typer.Option(help="Rows published and deleted at a time.")] = 5_000,
+    lanes: Annotated[
+        int, typer.Option(min=1, max=BUCKETS, help="Into how many shares relays divide the keys: at least as many as relays.")
+    ] = 16,
+    page: Annotated[int, typer.Option(min=1, help="Rows published and deleted at a time.")] = 5_000,
     once: Annotated[bool, typer.Option("--once", help="Carry what is there, then end: 1 if a row had to be held back.")] = False,
 ) -> None:
     """Carry committed outbox rows to the broker, as Debezium's outbox event router would. Run as many as you like."""
     log_to_stderr()
-    with connect(broker) as target, Relay(dsn, target, route=route, lanes=lanes, page=page) as carrier:
+    try:
+        target = connect(broker)
+        carrier = Relay(dsn, target, route=route, lanes=lanes, page=page)
+    except ValueError as error:  # an option that cannot be right, and the message says why
+        raise typer.BadParameter(str(error)) from None
+    with target, carrier:
         carrier.connect()  # an address that is wrong from the start is an error, not something to wait for
         if once:
             raise typer.Exit(_drain(carrier))

@@ -173,7 +173,7 @@ class KafkaBroker:
                 held[index] = blocked[(topic, key)] = f"{size} bytes, over max.message.bytes={limit} of topic {topic!r}"
                 self._limits.pop(topic, None)  # it may be raised: the next call asks again
             else:
-                pairs = headers if type(headers) is list else list(headers)  # the client wants a list; a delivery has a tuple
+                pairs: list[Any] = headers if type(headers) is list else list(headers)  # a delivery has a tuple
                 try:
                     produce(topic, value, key, headers=pairs)
                 except BufferError:
@@ -184,7 +184,7 @@ class KafkaBroker:
                     producer.flush(self._timeout_s)
         return held
 
-    def _wait_for_room(self, producer: Producer, topic: str, key: str, value: bytes | str, headers: Headers) -> None:
+    def _wait_for_room(self, producer: Producer, topic: str, key: str, value: bytes | str, headers: list[Any]) -> None:
         deadline = time.monotonic() + self._timeout_s
         while time.monotonic() < deadline:
             producer.poll(0.1)

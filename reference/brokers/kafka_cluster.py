@@ -120,16 +120,18 @@ class KafkaCluster:
     def _committed(self, group: str, partitions: list[TopicPartition]) -> dict[tuple[str, int], int]:
         # Not AdminClient.list_consumer_group_offsets: while the group's coordinator moves or loads, librdkafka 2.16 hands
         # the answer to a consumer group that an admin client does not have, and the process dies of it. A consumer that
-        # subscribes to nothing joins nothing, asks the same question, and waits for the coordinator.
+        # subscribes to nothing joins nothing and asks the same question.
         with self._lock:
             if group not in self._askers:
                 self._askers[group] = Consumer({**self._client, "group.id": group, "enable.auto.commit": False})
             asker = self._askers[group]
         try:
-            answer = asker.committed(partitions, self._timeout_s)
+            for attempt in self._retrying(_is_moving):
+                with attempt:
+                    return {(tp.topic, tp.partition): tp.offset for tp in asker.committed(partitions, self._timeout_s)}
         except KafkaException as error:
             raise self.unavailable(f"does not tell group {group!r}: {_why(error)}") from error
-        return {(tp.topic, tp.partition): tp.offset for tp in answer}
+        raise AssertionError("stamina either returned or raised")
 
 
 

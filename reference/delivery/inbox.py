@@ -42,10 +42,10 @@ def advance(conn: psycopg.Connection[Any], key: str, sequence: int, *, consumer:
     last chance to wait for them. Smaller than one row an event, and it needs writers that number from 1 without holes.
     """
     row = conn.execute(
-        "INSERT INTO inbox_sequence AS held (consumer, key, sequence) VALUES (%s, %s, %s)"
-        " ON CONFLICT (consumer, key) DO UPDATE SET sequence = excluded.sequence WHERE held.sequence < excluded.sequence"
-        " RETURNING sequence - coalesce((SELECT old.sequence FROM inbox_sequence old"
-        " WHERE old.consumer = held.consumer AND old.key = held.key), 0)",
+        "INSERT INTO inbox_sequence AS held (consumer, key, sequence, previous) VALUES (%s, %s, %s, 0)"
+        # The row remembers what it replaced: a subquery would see it as of the statement's start, before a wait for the lock.
+        " ON CONFLICT (consumer, key) DO UPDATE SET sequence = excluded.sequence, previous = held.sequence"
+        " WHERE held.sequence < excluded.sequence RETURNING sequence - previous",
         (consumer, key, sequence),
     ).fetchone()
     if row is None:

@@ -15,7 +15,7 @@ import psycopg
 __all__ = ["BUCKETS", "Lanes"]
 
 BUCKETS: Final = 64
-_MEMBER: Final = 1 << 20  # an object id no bucket has: every relay holds it, shared, so that relays can be counted
+_MEMBER: Final = 1 << 20  # from here on, object ids no bucket has: relays of the same number of lanes share one, to be counted
 
 
 class Lanes:
@@ -25,11 +25,13 @@ class Lanes:
         if not 1 <= count <= BUCKETS:
             raise ValueError(f"lanes must be between 1 and {BUCKETS}, got {count}")
         self._conn, self._count, self._every_s = conn, count, every_s
+        # Relays of another number of lanes do not count: left to them, some of ours would be nobody's.
+        self._member = _MEMBER + count
         self._held: set[int] = set()
         self._tended_at = float("-inf")
         row = conn.execute("SELECT 'outbox'::regclass::oid::int").fetchone()
         self._table = row[0] if row else 0
-        conn.execute("SELECT pg_advisory_lock_shared(%s, %s)", (self._table, _MEMBER))
+        conn.execute("SELECT pg_advisory_lock_shared(%s, %s)", (self._table, self._member))
 
     def tend(self) -> list[int]:
         """The buckets that are this relay's now. To be called between rounds: it may let lanes go to another relay."""
@@ -48,7 +50,7 @@ class Lanes:
             "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ShareLock'"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             " AND classid = %s::oid AND objid = %s::oid",
-            (self._table, _MEMBER),
+            (self._table, self._member),
         ).fetchone()
         return int(row[0]) if row else 1
 

@@ -43,7 +43,7 @@ class Relay:
     """One relay process's work. Any number of them, killed at any point, may run against one table.
 
     ``dsn`` must lead to Postgres itself, not to a pooler that shares sessions: the relay's claim on its lanes lives and
-    dies with its connection. A relay frozen for longer than 30 s is cut off by Postgres and its lanes go to another; when
+    dies with its connection. A relay frozen for longer than ``lease_s`` is cut off by Postgres and its lanes go to another; when
     it wakes it may publish a page again behind newer events, which the inbox absorbs.
 
     ``at`` is called with the name of each point as a round passes it; it does nothing unless a test or a lab says so.
@@ -57,13 +57,16 @@ class Relay:
         route: str = "outbox.event.{aggregatetype}",
         lanes: int = 16,
         page: int = 5_000,
+        lease_s: float = session.LEASE_S,
         at: Callable[[Point], None] = lambda point: None,
     ) -> None:
         if page < 1:
             raise ValueError(f"a page must hold at least 1 row, got {page}")
+        if lease_s <= POLL_S:
+            raise ValueError(f"a lease must outlast the {POLL_S:g} s between two looks, got {lease_s:g} s")
         self._dsn, self._broker, self._at = dsn, broker, at
         self._envelope = Envelope(route)
-        self._lane_count, self._page = lanes, page
+        self._lane_count, self._page, self._lease_s = lanes, page, lease_s
         self._reader: tuple[psycopg.Connection[Any], Lanes] | None = None
         self._marker: psycopg.Connection[Any] | None = None
         self._marking = ThreadPoolExecutor(1, thread_name_prefix="relay-mark")
@@ -81,7 +84,7 @@ class Relay:
                 if not self.run_once():
                     self._wait()
                 pause_s = 0.1
-            except (BrokerUnavailable, psycopg.OperationalError) as error:
+            except (BrokerUnavailable, *session.CUT_OFF) as error:
                 log.error("relay.waiting", reason=str(error).strip(), database=session.address(self._dsn), retry_in_s=pause_s)
                 self._disconnect()
                 stop.wait(pause_s)
@@ -100,7 +103,10 @@ class Relay:
         marks: list[Future[None]] = []
         try:
             with reader.transaction():
-                return self._round(reader, buckets, marks)
+                done = self._round(reader, buckets, marks)
+            if done and not marks:
+                self._at("marked")
+            return done
         except psycopg.errors.SerializationFailure:
             log.info("relay.round_left", reason="another relay marked these rows: the lanes changed hands")
             return 0
@@ -121,8 +127,6 @@ class Relay:
                 _settle(marks[:-1])  # at most two pages wait for their mark
                 marks.append(self._marking.submit(self._mark, snapshot, what))
         _settle(marks)  # the next round's snapshot must not show what this one has published
-        if done and not marks:
-            self._at("marked")
         return done
 
     def _pages(self, reader: psycopg.Connection[Any], buckets: list[int]) -> Generator[tuple[_Rows, str], None, None]:
@@ -174,10 +178,10 @@ class Relay:
 
     def _mark(self, snapshot: str, what: tuple[Any, ...]) -> None:
         """Delete a page as the reader's snapshot shows it, while the reader goes on to the next."""
-        if self._marker is None:
-            self._marker = session.marker(self._dsn)
+        if self._marker is None or self._marker.closed:
+            self._marker = session.marker(self._dsn, lease_s=self._lease_s)
         with self._marker.transaction():
-            self._marker.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            session.import_snapshot(self._marker, snapshot)
             self._delete(self._marker, what)
         self._at("marked")
 
@@ -193,8 +197,10 @@ class Relay:
 
     def connect(self) -> tuple[psycopg.Connection[Any], Lanes]:
         """The session and its lanes, opened on first use. Raises :class:`psycopg.OperationalError`, naming the address."""
+        if self._reader is not None and self._reader[0].closed:  # cut off: the lanes are gone with it
+            self._disconnect()
         if self._reader is None:
-            reader = session.reader(self._dsn)
+            reader = session.reader(self._dsn, lease_s=self._lease_s)
             self._reader = reader, Lanes(reader, self._lane_count)
         return self._reader
 

@@ -45,5 +45,6 @@ CREATE TABLE IF NOT EXISTS inbox_sequence (
     consumer text   NOT NULL,
     key      text   NOT NULL,
     sequence bigint NOT NULL,
+    previous bigint NOT NULL,                           -- the one applied before it: 0 for none
     PRIMARY KEY (consumer, key)
 );
