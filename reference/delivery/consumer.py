@@ -58,12 +58,15 @@ class Consumer:
         self._claim = claim or (lambda conn, event: inbox.claim(conn, event.id, consumer=name))
         self._conn: psycopg.Connection[Any] | None = None
 
-    def run(self, stop: threading.Event) -> None:
-        """Consume until ``stop`` is set. A database or broker that goes away is named in the log and tried again."""
+    def run(self, stop: threading.Event, *, limit: int = 100) -> None:
+        """Consume until ``stop`` is set, ``limit`` deliveries at a time.
+
+        A database or broker that goes away is named in the log and tried again.
+        """
         pause_s = 0.1
         while not stop.is_set():
             try:
-                held = self.run_once()[1]
+                held = self.run_once(limit)[1]
                 pause_s = min(2 * pause_s, 5.0) if held else 0.1
             except (BrokerUnavailable, psycopg.OperationalError) as error:
                 log.error("consumer.waiting", consumer=self._name, reason=str(error).strip(), retry_in_s=pause_s)
@@ -104,10 +107,13 @@ class Consumer:
             return
         self._at("received", event)
         if self._ack_first:
-            self._subscription.ack(delivery)
+            self._ack(delivery, event)
         self._apply(event)
         if not self._ack_first:
-            self._subscription.ack(delivery)
+            self._ack(delivery, event)
+
+    def _ack(self, delivery: Delivery, event: Event) -> None:
+        self._subscription.ack(delivery)
         self._at("acked", event)
 
     def _apply(self, event: Event) -> None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from reference.delivery.rows import COLUMNS, Envelope
 from reference.event import Event
 
-__all__ = ["append", "pending", "schema"]
+__all__ = ["Pending", "append", "pending", "schema"]
+
+# The relay sets its session's time zone; here the session is the caller's.
+_COLUMNS: Final = COLUMNS.replace("created_at::text", "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')")
 
 
 def schema() -> str:
@@ -37,11 +41,28 @@ def append(conn: psycopg.Connection[Any], event: Event) -> None:
     )
 
 
-def pending(conn: psycopg.Connection[Any], limit: int = 100) -> list[tuple[int, str, str, str, str, dict[str, Any]]]:
-    """Rows not yet carried, oldest first: position, id, aggregate type, aggregate id, type, payload."""
-    return conn.execute(
-        "SELECT position, id::text, aggregatetype, aggregateid, type, payload FROM outbox ORDER BY position LIMIT %s", (limit,)
-    ).fetchall()
+class Pending(NamedTuple):
+    """A committed event that nobody has carried yet. Delete its row, by ``position``, once it was published."""
+
+    position: int
+    event: Event
+
+
+def pending(conn: psycopg.Connection[Any], limit: int = 100) -> list[Pending]:
+    """What waits in the outbox as one snapshot shows it, in the order to publish it.
+
+    Raises :class:`~reference.delivery.rows.InvalidRow` for a row that is no event; the relay holds such a row's key back.
+    """
+    rows = conn.execute(f"SELECT {_COLUMNS} FROM outbox ORDER BY position LIMIT %s", (limit,)).fetchall()
+    envelope = Envelope()
+    return [Pending(row[0], _event(envelope, row)) for row in rows]
+
+
+def _event(envelope: Envelope, row: tuple[Any, ...]) -> Event:
+    envelope.check(row)
+    message = envelope.message(row)
+    headers = [(name, text if isinstance(text, bytes) else text.encode()) for name, text in message.headers]
+    return Event.from_wire(headers, str(message.value).encode())
 
 
 def _aggregate_type(event: Event) -> str:

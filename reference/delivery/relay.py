@@ -111,7 +111,7 @@ class Relay:
             log.info("relay.round_left", reason="another relay marked these rows: the lanes changed hands")
             return 0
         finally:
-            _settle(marks)
+            wait(marks)  # the next round, or whoever closes us, must not meet a page half marked
 
     def _round(self, reader: psycopg.Connection[Any], buckets: list[int], marks: list[Future[None]]) -> int:
         """Publish and mark page by page. A lone short page, the usual case when idle, is marked in the same transaction."""

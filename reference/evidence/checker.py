@@ -62,7 +62,7 @@ class Verdict:
     def __str__(self) -> str:
         return (
             f"committed {self.acknowledged} · delivered {self.delivered} · lost {self.lost} · unexpected {self.unexpected}"
-            f" · duplicate deliveries {self.duplicates} · applied twice {self.applied_twice}"
+            f" · duplicates {self.duplicates} · applied twice {self.applied_twice}"
             f" · out of order {self.out_of_order}"
         )
 

@@ -6,7 +6,6 @@ its own, and each experiment a topic of its own. Killed: the databases and topic
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,24 +19,24 @@ import structlog
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from reference.brokers import Broker, Message, Subscription, connect
+from reference.brokers import Broker, Message, connect
 from reference.delivery import outbox
-from reference.delivery.consumer import Claim, Consumer, Point
 from reference.delivery.relay import Relay
 from reference.event import Event
 from reference.evidence.checker import Verdict, check
 from reference.evidence.faults import Crash
 from reference.evidence.history import History
-from reference.evidence.recorder import LagProbe, RecordingBroker, RecordingSubscription, applied, delivered
+from reference.evidence.recorder import LagProbe, RecordingBroker, delivered
 from reference.lab.journal import CommitJournal
 from reference.lab.pausing import Pause
 from reference.lab.predictions import Predictions
 from reference.lab.waiting import background, wait_until
+from reference.lab.warehouse import Warehouse
 from reference.live.board import Board
 from reference.live.picture import Picture
 from reference.live.scene import Panel
 from reference.live.snapshot import snapshot
-from reference.orders import handlers, shop
+from reference.orders import shop
 from reference.orders.writing import Change, Publish, commit_with_outbox
 from reference.stack import up
 
@@ -122,40 +121,15 @@ class Lab:
             yield relay
 
     @contextmanager
-    def warehouse(
-        self,
-        *,
-        name: str = "warehouse",
-        group: str = "",
-        claim: Claim | None = None,
-        at: Callable[[Point, Event], None] = lambda point, event: None,
-        wrap: Callable[[Subscription], Subscription] = lambda subscription: subscription,
-        ack_first: bool = False,
-        batch: int = 100,
-    ) -> Iterator[None]:
-        """A consumer in the background that books every event in the ledger; one that crashes is started again."""
-        record = applied(self.history, group=name)
+    def warehouse(self, *, name: str = "warehouse", group: str = "", **promise: Any) -> Iterator[None]:
+        """A consumer in the background that books every event in the ledger; one that crashes is started again.
 
-        def hook(point: Point, event: Event) -> None:
-            record(point, event)
-            at(point, event)
-
-        def consume(stop: threading.Event) -> None:
-            while not stop.is_set():
-                subscription = self._inner.subscribe([self.topic], group=group or self._group)
-                source = self._recorded(wrap(self._pause.guard(subscription)), name)
-                booking = dict.fromkeys(("OrderPlaced", "OrderAmended"), partial(_book, name))
-                with Consumer(source, self.dsn, booking, name=name, claim=claim, ack_first=ack_first, at=hook) as consumer:
-                    try:
-                        consumer.run(stop, limit=batch)
-                    except Crash:
-                        continue
-
-        with background(consume):
+        ``group`` is the broker's consumer group, this experiment's own unless given; ``promise`` as in :class:`Warehouse`.
+        """
+        source = partial(self._inner.subscribe, [self.topic], group=group or self._group)
+        booking = Warehouse(source, self.dsn, self.history, self._pause, name=name, **promise)
+        with background(booking.run):
             yield
-
-    def _recorded(self, subscription: Subscription, name: str) -> Subscription:
-        return RecordingSubscription(subscription, self.history, group=name)
 
     # -- seeing and judging -------------------------------------------------------------------------------------------
 
@@ -199,7 +173,10 @@ class Lab:
         return verdict
 
     def judge(self) -> Verdict:
-        """What the database, the topic and the ledger really hold. Raises :class:`AssertionError` if they contradict the history."""
+        """What the database, the topic and the ledger really hold.
+
+        Raises :class:`AssertionError` when the ledger and what was seen being booked differ.
+        """
         self._journal.read()
         self._read_topic()
         verdict = check(self.history)
@@ -210,7 +187,7 @@ class Lab:
         return verdict
 
     def picture(self, panels: tuple[Panel, ...] = COUNTS) -> Picture:
-        """The experiment so far as a still picture; with ``panels=("verdict", "lag", "rates", "strip")`` also lag and rates over time."""
+        """The experiment so far as a still picture; ``lag`` and ``rates`` among the ``panels`` show it over time."""
         return Picture(snapshot(self.history), panels)
 
     def _read_topic(self) -> None:
@@ -218,10 +195,6 @@ class Lab:
         if not any(record.op == "deliver" for record in self.history):
             for delivery in self._inner.replay(self.topic):
                 self.history.add(delivered(delivery))
-
-
-def _book(name: str, conn: psycopg.Connection[Any], event: Event) -> None:
-    handlers.book(conn, event, consumer=name, account="orders", amount=event.data["quantity"])
 
 
 def _be_quiet() -> None:
