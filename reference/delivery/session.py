@@ -81,6 +81,6 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
     except psycopg.ProgrammingError:  # what libpq says of it would repeat the password
         raise psycopg.OperationalError("not a database address: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
     except psycopg.OperationalError as error:
-        raise psycopg.OperationalError(f"database {address(dsn)} does not answer: {str(error).strip()}") from error
+        raise psycopg.OperationalError(f"database {address(dsn)} does not answer: {' '.join(str(error).split())}") from error
     conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     return conn
