@@ -129,7 +129,7 @@ class Consumer:
         self._at("committed" if first else "skipped", event)
 
     def _connected(self) -> psycopg.Connection[Any]:
-        if self._conn is None:
+        if self._conn is None or self._conn.closed:
             self._conn = psycopg.connect(self._dsn, autocommit=True, application_name=f"eda-consumer {self._name}")
         return self._conn
 

@@ -112,7 +112,8 @@ def test_pruned_too_early_a_replay_applies_twice(conn: Conn, effects: Callable[[
 def test_pruning_keeps_what_is_young(conn: Conn) -> None:
     """And says how many it forgot."""
     conn.execute(
-        "INSERT INTO inbox (consumer, id, received_at) SELECT 'b', n::text, now() - n * interval '1 hour' FROM generate_series(0, 9) n"
+        "INSERT INTO inbox (consumer, id, received_at)"
+        " SELECT 'b', n::text, now() - n * interval '1 hour' FROM generate_series(0, 9) n"
     )
     assert inbox.prune(conn, older_than=timedelta(hours=4.5)) == 5
     assert not inbox.claim(conn, "4", consumer="b")
