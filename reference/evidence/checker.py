@@ -78,7 +78,8 @@ def check(history: Iterable[Record]) -> Verdict:
     deliveries = [r for r in records if r.op == "deliver" and r.phase == "ok"]
     delivered = {r.event for r in deliveries}
     applications = Counter((r.group, r.event) for r in records if r.op == "apply" and r.phase == "ok")
-    acknowledged, unknown = commits["ok"], commits["info"] - commits["ok"] - commits["fail"]
+    acknowledged = commits["ok"]
+    unknown = (commits["invoke"] | commits["info"]) - commits["ok"] - commits["fail"]  # begun, and its writer told no end
     return Verdict(
         attempted=len(commits["invoke"] | acknowledged | commits["fail"] | unknown),
         acknowledged=len(acknowledged),

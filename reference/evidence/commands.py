@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from reference.evidence.benchmarks import latency as latency_bench
 from reference.evidence.benchmarks import relay as relay_bench
 from reference.evidence.campaign import relays_killed
+from reference.programs import log_to_stderr
 from reference.stack import endpoints
 
 __all__ = ["app"]
@@ -45,6 +46,7 @@ def latency(rate: int = 200, seconds: float = 15.0, json: AsJson = False) -> Non
 @app.command()
 def campaign(events: int = 20_000, kills: int = 200, seed: int = 1, json: AsJson = False) -> None:
     """Kill relays while writers commit, beside a control that must fail; exit with 1 unless the promise held."""
+    log_to_stderr()
     running = endpoints()
     with scratch_database(running.postgres) as dsn, typer.progressbar(length=kills, label="kills", file=sys.stderr) as bar:
         row = relays_killed(dsn, running.kafka, events=events, kills=kills, seed=seed, tell=lambda _: bar.update(1))
@@ -55,6 +57,7 @@ def campaign(events: int = 20_000, kills: int = 200, seed: int = 1, json: AsJson
 
 
 def _report(measure: Callable[[str, str], dict[str, Any]], *, as_json: bool) -> None:
+    log_to_stderr()
     running = endpoints()
     with scratch_database(running.postgres) as dsn:
         figures = measure(dsn, running.kafka)

@@ -35,7 +35,7 @@ class crash:  # noqa: N801 - it reads as a verb: faults.crash("between the write
         self._passes += 1
         if self._passes - 1 == self._unlucky:
             self.fired += 1
-            if self._history:
+            if self._history is not None:  # an empty one is false
                 self._history.add(Record(op="fault", note=self.name))
             raise Crash(self.name)
 

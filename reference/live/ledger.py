@@ -52,12 +52,17 @@ class Entry:
 
     @property
     def unknown(self) -> bool:
-        """Nobody can say whether its commit happened."""
+        """Nobody can say whether its commit happened, and nobody will."""
         return self.unanswered and not (self.acknowledged or self.failed)
 
     @property
+    def begun(self) -> bool:
+        """Its commit was begun and has no end yet, or never will: it may be delivered."""
+        return self.attempted and not (self.acknowledged or self.failed)
+
+    @property
     def unexpected(self) -> bool:
-        return bool(self.deliveries) and not (self.acknowledged or self.unknown)
+        return bool(self.deliveries) and not (self.acknowledged or self.begun)
 
     @property
     def twice(self) -> bool:
@@ -210,7 +215,7 @@ class Ledger:
         entry.mark, entry.row.lane = None, None
         unexpected, twice = entry.unexpected, entry.twice
         outstanding = entry.acknowledged and not entry.deliveries
-        recovered = entry.unknown and bool(entry.deliveries)
+        recovered = entry.begun and bool(entry.deliveries)
         _member(self._outstanding, entry.event, outstanding)
         _member(self._recovered, entry.event, recovered)
         _member(self._unexpected, entry.event, unexpected)

@@ -1,0 +1,57 @@
+"""The campaign in small, and the figures of ``eda bench`` and ``eda campaign``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+
+from reference.evidence.benchmarks import latency, relay
+from reference.evidence.campaign import relays_killed
+from reference.stack import Endpoints
+
+EDA = Path(sys.executable).with_name("eda")
+
+
+def eda(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([EDA, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=240)
+
+
+def test_killed_relays_lose_and_reorder_nothing_and_the_control_does(postgres: str, stack: Endpoints) -> None:
+    """Five kills amid 500 commits; the design that looks right is seen failing beside it."""
+    kills: list[int] = []
+    row = relays_killed(postgres, stack.kafka, events=500, kills=5, tell=kills.append)
+    assert (str(row.verdict.clean), row.verdict.acknowledged >= 500, row.control.out_of_order > 0) == ("True", True, True)
+    assert kills == [1, 2, 3, 4, 5]
+
+
+def test_the_campaign_is_a_command(stack: Endpoints) -> None:
+    """One JSON object, and an exit code that says whether the promise held."""
+    said = eda("campaign", "--events", "200", "--kills", "3", "--json")
+    figures = json.loads(said.stdout)
+    assert (figures["kills"], said.returncode) == (3, 0 if figures["held"] else 1)
+
+
+def test_the_relay_benchmark_measures_every_contestant(postgres: str, stack: Endpoints) -> None:
+    """Rates and ratios; and what it carried was complete and in order."""
+    figures = relay.compare(postgres, stack.kafka, events=400, runs=1)
+    assert set(figures["events_per_s"]) == {"raw", "raw with headers", "batch", "relay"}
+    assert (figures["lost"], figures["out of order"]) == (0, 0)
+
+
+def test_the_latency_benchmark_sees_every_event(postgres: str, stack: Endpoints) -> None:
+    """Open loop: what was committed has arrived, and the percentiles rise."""
+    figures = latency.measure(postgres, stack.kafka, rate=50, seconds=1, idle_s=0.2)
+    assert figures["arrived"] == figures["events"] == 200
+    assert figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
+
+
+def test_a_benchmark_is_a_command_and_leaves_no_database(stack: Endpoints) -> None:
+    """It measures in one of its own."""
+    said = eda("bench", "relay", "--events", "200", "--runs", "1")
+    with psycopg.connect(stack.postgres) as conn:
+        left = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'scratch_%'").fetchall()
+    assert (said.returncode, "relay ÷ raw" in said.stdout, left) == (0, True, [])
