@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from reference.brokers import Broker, BrokerUnavailable, Delivery, Message, NotConfirmed, UnknownTopic
-from reference.brokers import kafka as module
+from reference.brokers import kafka_publisher as module
 from reference.brokers.kafka import KafkaBroker
 from reference.stack import Endpoints
 
@@ -62,7 +63,7 @@ def held(broker: Broker, topic: str) -> list[bytes | None]:
 def test_a_broker_that_is_away_is_named_in_time(ask: str) -> None:
     """Whatever was asked, the error names the address and comes within the timeout, give or take a slow machine."""
     started = time.monotonic()
-    with KafkaBroker("kafka://127.0.0.1:9", timeout_s=1) as nobody, pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9"):
+    with KafkaBroker("kafka://127.0.0.1:9", timeout_s=0.5) as nobody, pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9"):
         ASKS[ask](nobody)
     assert time.monotonic() - started < 10
 
@@ -72,7 +73,7 @@ def test_a_wrong_password_names_the_address_and_not_the_password(stack: Endpoint
     """The reader learns where it failed; the log does not learn the secret."""
     address = urlsplit(stack.kafka).netloc.rpartition("@")[2]
     with (
-        KafkaBroker(f"kafka://lab:geheim@{address}", timeout_s=2) as broker,
+        KafkaBroker(f"kafka://lab:geheim@{address}", timeout_s=1) as broker,
         pytest.raises(BrokerUnavailable, match=address) as error,
     ):
         ASKS[ask](broker)
@@ -106,6 +107,24 @@ def test_its_url_may_be_printed(stack: Endpoints, kafka: KafkaBroker) -> None:
 # -- publishing --------------------------------------------------------------------------------------------------------
 
 
+def test_nothing_overtakes_what_the_broker_itself_refused(
+    kafka: KafkaBroker, new_topic: NewTopic, message: NewMessage, set_limit: Callable[[str, int], None]
+) -> None:
+    """A limit lowered behind our back: the event it hits and those behind it in its key are held, and all others go."""
+    topic = new_topic(3)
+    kafka.publish([message(topic, "k", "first")])  # from here on the publisher believes in the old limit
+    set_limit(topic, 100_000)
+    large = random.Random(0).randbytes(400_000).hex()
+    calls = [message(topic, "k", "second"), message(topic, "k", large), message(topic, "k", "third")]
+    calls += [message(topic, f"other-{n}", "neighbour") for n in range(200)]
+    with pytest.raises(NotConfirmed) as caught:
+        kafka.publish(calls)
+    assert set(caught.value.failures) == {1, 2}
+    values = [value for value in held(kafka, topic) if value in (b"first", b"second", b"third")]
+    assert values == [b"first", b"second"]
+    assert held(kafka, topic).count(b"neighbour") == 200
+
+
 def test_nothing_of_a_call_that_failed_is_sent_later(
     kafka: KafkaBroker, new_topic: NewTopic, message: NewMessage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +150,16 @@ def test_a_delivery_can_be_published_as_it_came(kafka: KafkaBroker, new_topic: N
     kafka.publish([Message(onward, "k", came.value or b"", came.headers)])  # type: ignore[arg-type]
     [went] = kafka.replay(onward)
     assert (went.key, went.value, went.headers) == (came.key, came.value, came.headers)
+
+
+def test_a_full_queue_is_waited_for(
+    kafka: KafkaBroker, new_topic: NewTopic, message: NewMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than the client holds at once goes all the same, in order."""
+    monkeypatch.setattr(module, "PRODUCER", {**module.PRODUCER, "queue.buffering.max.messages": 10})
+    topic = new_topic(1)
+    kafka.publish([message(topic, "k", f"{n}") for n in range(200)])
+    assert [int(value or b"") for value in held(kafka, topic)] == list(range(200))
 
 
 def test_small_topics_take_what_fits_each(
