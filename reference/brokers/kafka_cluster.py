@@ -28,7 +28,7 @@ class KafkaCluster:
 
     def __init__(self, client: Mapping[str, Any], *, url: str, timeout_s: float, heard: Callable[[], str]) -> None:
         self._client = {**client, "socket.timeout.ms": max(1000, int(timeout_s * 1000))}
-        self._url, self._timeout_s, self._heard = url, timeout_s, heard
+        self.url, self._timeout_s, self._heard = url, timeout_s, heard
         self._admin: AdminClient | None = None
         self._askers: dict[str, Consumer] = {}
         self._lock = threading.Lock()
@@ -40,13 +40,13 @@ class KafkaCluster:
         except KafkaException as error:
             raise self.unavailable(f"does not answer: {error.args[0].str()}") from error
         except RuntimeError as error:  # over 512 characters, the client refuses the name itself
-            raise UnknownTopic(f"topic {topic[:80]!r}… cannot exist at {self._url}: its name is too long") from error
+            raise UnknownTopic(f"topic {topic[:80]!r}… cannot exist at {self.url}: its name is too long") from error
         if found.error is not None and found.error.code() == KafkaError.TOPIC_EXCEPTION:
             raise UnknownTopic(
-                f"topic {topic!r} cannot exist at {self._url}: Kafka takes 1 to 249 letters, digits, '.', '_', '-'"
+                f"topic {topic!r} cannot exist at {self.url}: Kafka takes 1 to 249 letters, digits, '.', '_', '-'"
             )
         if found.error is not None:
-            raise UnknownTopic(f"topic {topic!r} does not exist at {self._url}: create it")
+            raise UnknownTopic(f"topic {topic!r} does not exist at {self.url}: create it")
         return sorted(found.partitions)
 
     def max_message_bytes(self, topic: str) -> int:
@@ -86,7 +86,7 @@ class KafkaCluster:
     def unavailable(self, what: str) -> BrokerUnavailable:
         """The error to raise when the cluster does not do its part, with what the client last heard from it."""
         heard = f" (last heard: {self._heard()})" if self._heard() else ""
-        return BrokerUnavailable(f"broker {self._url} {what}{heard}")
+        return BrokerUnavailable(f"broker {self.url} {what}{heard}")
 
     def close(self) -> None:
         self._admin = None

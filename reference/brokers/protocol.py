@@ -74,10 +74,10 @@ class Capabilities:
 
 
 class NotConfirmed(Exception):
-    """Some messages were refused for good; every other message of the call is durable.
+    """Some messages were refused for good; every other message of the call is durable, perhaps more than once.
 
     ``failures`` pairs each index into the call's sequence with the reason. No message behind a failed one with the same
-    topic and key was sent, unless the broker itself refused what the client had let through.
+    topic and key was sent.
     """
 
     def __init__(self, failures: Mapping[int, str]) -> None:

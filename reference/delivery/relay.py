@@ -25,7 +25,7 @@ import structlog
 
 from reference.brokers import Broker, BrokerUnavailable, NotConfirmed
 from reference.delivery import session
-from reference.delivery.held import HELD_BACK, HeldKeys
+from reference.delivery.held import NOT_HELD, HeldKeys
 from reference.delivery.lanes import Lanes
 from reference.delivery.rows import COLUMNS, Envelope, InvalidRow, Page
 
@@ -43,8 +43,8 @@ class Relay:
     """One relay process's work. Any number of them, killed at any point, may run against one table.
 
     ``dsn`` must lead to Postgres itself, not to a pooler that shares sessions: the relay's claim on its lanes lives and
-    dies with its connection. A relay frozen for longer than ``lease_s`` is cut off by Postgres and its lanes go to another; when
-    it wakes it may publish a page again behind newer events, which the inbox absorbs.
+    dies with its connection. A relay frozen for longer than ``lease_s`` is cut off by Postgres and its lanes go to
+    another; when it wakes it may publish a page again behind newer events, which the inbox absorbs.
 
     ``at`` is called with the name of each point as a round passes it; it does nothing unless a test or a lab says so.
     """
@@ -120,7 +120,7 @@ class Relay:
             for rows, snapshot in pages:
                 self._at("read")
                 done += self._publish(rows)
-                what = (rows[0][0], rows[-1][0], buckets, *self.held.parameters)
+                what = (rows[0][0], rows[-1][0], buckets, *self.held.parameters, self.held.gone_before(rows))
                 if not snapshot:
                     self._delete(reader, what)
                     continue
@@ -147,7 +147,7 @@ class Relay:
 
     def _read(self, reader: psycopg.Connection[Any], buckets: list[int], last: int) -> _Rows:
         return reader.execute(
-            f"SELECT {COLUMNS} FROM outbox WHERE lane = ANY(%s) AND position > %s{HELD_BACK} ORDER BY position LIMIT %s",
+            f"SELECT {COLUMNS} FROM outbox WHERE lane = ANY(%s) AND position > %s AND {NOT_HELD} ORDER BY position LIMIT %s",
             (buckets, last, *self.held.parameters, self._page),
         ).fetchall()
 
@@ -186,8 +186,12 @@ class Relay:
         self._at("marked")
 
     def _delete(self, conn: psycopg.Connection[Any], what: tuple[Any, ...]) -> None:
-        """Delete the rows between two positions that were read; a key held meanwhile keeps its rows from there on."""
-        conn.execute(f"DELETE FROM outbox WHERE position BETWEEN %s AND %s AND lane = ANY(%s){HELD_BACK}", what)
+        """Delete exactly what was read between two positions and went; a key held meanwhile keeps the rest of its rows."""
+        conn.execute(
+            "DELETE FROM outbox WHERE position BETWEEN %s AND %s AND lane = ANY(%s)"
+            f" AND ({NOT_HELD} OR position = ANY(%s::bigint[]))",
+            what,
+        )
 
     def _wait(self) -> None:
         """Sleep until a transaction that wrote to the outbox commits, at most a second."""

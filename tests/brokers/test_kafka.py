@@ -120,9 +120,9 @@ def test_nothing_overtakes_what_the_broker_itself_refused(
     with pytest.raises(NotConfirmed) as caught:
         kafka.publish(calls)
     assert set(caught.value.failures) == {1, 2}
-    values = [value for value in held(kafka, topic) if value in (b"first", b"second", b"third")]
-    assert values == [b"first", b"second"]
-    assert held(kafka, topic).count(b"neighbour") == 200
+    found = list(kafka.replay(topic))
+    assert list(dict.fromkeys(d.value for d in found if d.key == b"k")) == [b"first", b"second"]
+    assert len({d.key for d in found if d.value == b"neighbour"}) == 200
 
 
 def test_nothing_of_a_call_that_failed_is_sent_later(
@@ -196,7 +196,7 @@ def test_what_the_broker_itself_refuses_is_named(
     with pytest.raises(NotConfirmed) as error:
         kafka.publish([Message(topic, key, _noise(len(value)), []) for _, key, value, _ in call])
     assert sorted(error.value.failures) == [0, 1]
-    assert f"refused by {kafka.url}" in error.value.failures[0]
+    assert all("max.message.bytes=1000" in reason for reason in error.value.failures.values())
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ü", ".", "..", "x" * 250, "x" * 600, "a/b"])

@@ -1,0 +1,186 @@
+"""The publishing half of Kafka: confirmed, in order per key, and honest about what was refused.
+
+Killed at any line: an idempotent producer with ``acks=all`` writes each partition in the order of the call and without
+gaps, so what is there after a kill is a prefix, per key, of what was being published. Nothing is kept between calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as Report
+
+from reference.brokers.kafka_cluster import KafkaCluster
+from reference.brokers.protocol import Headers, Message, NotConfirmed, UnknownTopic
+
+__all__ = ["PRODUCER", "KafkaPublisher"]
+
+BATCH_BYTES: Final = 1_000_000
+RECORD_OVERHEAD_BYTES: Final = 100  # batch header, varints and timestamps of a lone record, rounded up
+
+PRODUCER: Final[Mapping[str, Any]] = {
+    "acks": "all",  # guide: Kafka Essentials
+    "enable.idempotence": True,  # keeps order with up to five requests in flight, not only one
+    "enable.gapless.guarantee": True,  # when the broker refuses one event for good, none behind it goes before we know
+    "compression.type": "zstd",
+    "partitioner": "murmur2_random",  # as Java clients place keys: changing over from Debezium moves none
+    "linger.ms": 5,  # a flush ends the linger, so it costs a page nothing
+    "batch.size": BATCH_BYTES,
+    "message.max.bytes": 64 * BATCH_BYTES,  # the topic's own limit is checked before sending, and named
+    "message.timeout.ms": 0,  # librdkafka must not drop one event of a key and send the next; publish bounds the wait
+    "delivery.report.only.error": True,  # a report per event costs a tenth of the throughput
+    "queue.buffering.max.messages": 1_000_000,
+}
+
+
+# What the client logs of a refusal is in the error that names the message; who wants the rest can listen here.
+log = logging.getLogger("reference.brokers.librdkafka")
+log.addHandler(logging.NullHandler())
+
+
+class _Refused(Exception):
+    """The broker refused at least one message for good; those behind it in its partition were held up."""
+
+
+class KafkaPublisher:
+    """One producer, made anew whenever it has failed: nothing of one call is ever sent behind a later call's back."""
+
+    def __init__(self, client: Mapping[str, Any], cluster: KafkaCluster, *, timeout_s: float) -> None:
+        self._client, self._cluster, self._timeout_s = client, cluster, timeout_s
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._refused: list[KafkaError] = []
+        self._limits: dict[str, int] = {}
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See :meth:`Broker.publish`. All at once; one by one only after the broker refused what was let through here."""
+        with self._lock:
+            try:
+                failures = self._attempt(messages, one_by_one=False)
+            except _Refused:
+                self._limits.clear()  # a limit was lowered, a topic deleted, a right withdrawn: look again
+                failures = self._attempt(messages, one_by_one=True)
+            if failures:
+                raise NotConfirmed(failures)
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _attempt(self, messages: Sequence[Message], *, one_by_one: bool) -> dict[int, str]:
+        try:
+            if one_by_one:
+                return self._singly(messages)
+            failures = self._queue(self._connected(), messages)
+            self._flush()
+        except BaseException:  # whatever it was, what is queued must not be sent behind a later call's back
+            self._drop()
+            raise
+        return failures
+
+    def _queue(self, producer: Producer, messages: Sequence[Message]) -> dict[int, str]:
+        """Queue what may be sent; return what may not, and all that stands behind it in the same key, with the reason."""
+        limits, unknown = dict(self._limits), dict[str, str]()
+        held, blocked = dict[int, str](), dict[tuple[str, str], str]()
+        produce = producer.produce
+        for index, (topic, key, value, headers) in enumerate(messages):
+            limit = limits.get(topic)
+            if limit is None:
+                limit = limits[topic] = self._limit(topic, unknown)
+            if blocked and (topic, key) in blocked:
+                held[index] = blocked[(topic, key)]
+            elif limit == 0:
+                held[index] = blocked[(topic, key)] = unknown[topic]
+            elif len(value) * 4 > limit and (size := _size(key, value, headers)) > limit:
+                held[index] = blocked[(topic, key)] = f"{size} bytes, over max.message.bytes={limit} of topic {topic!r}"
+                self._limits.pop(topic, None)  # it may be raised: the next call asks again
+            else:
+                pairs: list[Any] = headers if type(headers) is list else list(headers)  # a delivery has a tuple
+                try:
+                    produce(topic, value, key, headers=pairs)
+                except BufferError:
+                    self._wait_for_room(producer, topic, key, value, pairs)
+                except KafkaException as error:  # the producer has ended itself: something queued before was refused
+                    raise _Refused from error
+                if limit < BATCH_BYTES:  # a whole batch could be over the limit
+                    self._flush()
+        return held
+
+    def _singly(self, messages: Sequence[Message]) -> dict[int, str]:
+        """Slow and exact: each is confirmed or refused, by name, before the next one of any key is sent."""
+        failures, blocked = dict[int, str](), dict[tuple[str, str], str]()
+        for index, message in enumerate(messages):
+            key = (message.topic, message.key)
+            if key not in blocked:
+                try:
+                    reason = self._queue(self._connected(), [message]).get(0)
+                    self._flush()
+                except _Refused:
+                    reason = f"refused by {self._cluster.url}: {self._refused[0].str() if self._refused else 'unknown'}"
+                    self._drop()
+                if reason is None:
+                    continue
+                blocked[key] = reason
+            failures[index] = blocked[key]
+        return failures
+
+    def _flush(self) -> None:
+        try:
+            left = self._connected().flush(self._timeout_s)
+        except (KafkaException, SystemError) as error:  # how the client ends a flush that meets its own fatal state
+            if not self._refused:
+                raise self._cluster.unavailable(f"ended the producer: {error}") from error
+            left = 0
+        if self._refused:
+            raise _Refused
+        if left:
+            raise self._cluster.unavailable(f"did not confirm within {self._timeout_s:g} s")
+
+    def _wait_for_room(self, producer: Producer, topic: str, key: str, value: bytes | str, headers: list[Any]) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        while time.monotonic() < deadline:
+            producer.poll(0.1)
+            try:
+                return producer.produce(topic, value, key, headers=headers)
+            except BufferError:
+                continue
+        raise self._cluster.unavailable(f"took nothing for {self._timeout_s:g} s")
+
+    def _limit(self, topic: str, unknown: dict[str, str]) -> int:
+        """``max.message.bytes`` of a topic not met before; 0 and the reason while it does not exist: the next call asks again."""
+        try:
+            self._limits[topic] = self._cluster.max_message_bytes(topic)
+        except UnknownTopic as error:
+            unknown[topic] = str(error)
+            return 0
+        return self._limits[topic]
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            self._refused.clear()
+            self._producer = Producer({**self._client, **PRODUCER, "on_delivery": self._on_refused}, logger=log)
+        return self._producer
+
+    def _on_refused(self, error: KafkaError | None, _: Report) -> None:
+        if error is not None:
+            self._refused.append(error)
+
+    def _drop(self) -> None:
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer.flush(0)
+            self._producer = None
+
+
+def _size(key: str, value: bytes | str, headers: Headers) -> int:
+    beside = sum(len(name) + len(_bytes(text)) + 4 for name, text in headers)
+    return len(_bytes(value)) + len(key.encode()) + beside + RECORD_OVERHEAD_BYTES
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else value
