@@ -107,6 +107,23 @@ def test_a_topic_that_is_not_there_holds_its_own_keys(
     assert "exist at kafka://" in held.reason
 
 
+def test_a_missing_topic_with_many_keys_does_not_drown_the_others(
+    db: str, conn: Conn, kafka: KafkaBroker, new_topic: Callable[..., str], arrived: Arrived
+) -> None:
+    """Twenty thousand held keys: the log says ten and that there are more, and every other event goes in the same round."""
+    there = new_topic()
+    conn.execute(
+        "INSERT INTO outbox (aggregatetype, aggregateid, type, payload)"
+        " SELECT 'nowhere', 'customer-' || n, 'OrderAmended', '{}' FROM generate_series(1, 20000) AS n"
+    )
+    for n in (1, 2, 3):
+        insert(conn, n, aggregatetype=there)
+    with Relay(db, kafka, route="{aggregatetype}", page=1_000) as relay, capture_logs() as logs:
+        assert (relay.run_once(), len(relay.held)) == (3, 20_000)
+    events = [entry["event"] for entry in logs]
+    assert (events.count("relay.row_held"), events.count("relay.more_rows_held"), arrived(there)) == (10, 1, {"bad": [1, 2, 3]})
+
+
 def test_a_topic_made_later_heals_by_itself(
     db: str, conn: Conn, kafka: KafkaBroker, new_topic: Callable[..., str], arrived: Arrived, route: str
 ) -> None:
