@@ -7,12 +7,12 @@ PORT ?= 8888
 NO_BROWSER ?=
 BIN := .venv/bin
 
-.PHONY: help setup up down status lab lint test notebooks bench clean
+.PHONY: help setup up down status lab lint test notebooks pictures bench clean
 .NOTPARALLEL:
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "pieces: setup up down status lint notebooks bench clean"
+	@echo "pieces: setup up down status lint notebooks pictures bench clean"
 
 setup:
 	@./scripts/setup
@@ -39,6 +39,9 @@ test: lint
 
 notebooks: setup
 	@$(BIN)/python -m labs.execute
+
+pictures: setup
+	@$(BIN)/python -m labs.pictures
 
 bench: setup
 	@$(BIN)/eda bench relay && $(BIN)/eda bench latency
