@@ -7,13 +7,14 @@ line before the caller commits, neither the change nor the event exists; after i
 from __future__ import annotations
 
 import json
+import uuid
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from reference.delivery.rows import COLUMNS, Envelope
-from reference.event import Event
+from reference.delivery.rows import COLUMNS, Envelope, InvalidRow
+from reference.event import Event, InvalidEvent
 
 __all__ = ["Pending", "append", "pending", "schema"]
 
@@ -32,13 +33,33 @@ def append(conn: psycopg.Connection[Any], event: Event) -> None:
     To keep the order of an aggregate's events, hold its row lock before calling this: ``UPDATE`` the aggregate first, or
     ``SELECT … FOR UPDATE``. The last segment of ``event.source`` is the aggregate type, and so chooses the topic.
 
+    Raises :class:`~reference.event.InvalidEvent` for an event that no relay could carry: better here, where the change
+    can still be rolled back, than later, where it would hold its key.
+
     Source: guide, Transactional Outbox; Debezium's outbox event router for the columns.
     """
+    row = (event.id, _aggregate_type(event), event.key, event.type, json.dumps(event.data), _extra(event), event.time)
+    _refuse_what_no_relay_can_carry(event, row)
     conn.execute(
         "INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers, created_at)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        (event.id, _aggregate_type(event), event.key, event.type, json.dumps(event.data), _extra(event), event.time),
+        row,
     )
+
+
+def _refuse_what_no_relay_can_carry(event: Event, row: tuple[Any, ...]) -> None:
+    try:
+        known = str(uuid.UUID(event.id)) == event.id
+    except ValueError:
+        known = False
+    if not known:  # the column is a uuid, and would give it back in another form
+        raise InvalidEvent(f"event {event.id!r}: in the outbox an id must be a UUID in lower case, as uuid.uuid4() gives it")
+    if not row[1]:
+        raise InvalidEvent(f"event {event.id}: source must end in the aggregate type, such as /orders; it is {event.source!r}")
+    try:
+        Envelope().check((0, *row))
+    except InvalidRow as error:
+        raise InvalidEvent(f"event {event.id}: {error}") from error
 
 
 class Pending(NamedTuple):

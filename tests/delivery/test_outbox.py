@@ -13,7 +13,7 @@ import pytest
 from reference.brokers.kafka import KafkaBroker
 from reference.delivery import outbox
 from reference.delivery.relay import Relay
-from reference.event import Event
+from reference.event import Event, InvalidEvent
 
 Conn = psycopg.Connection[Any]
 
@@ -97,3 +97,23 @@ def test_a_writer_without_an_id_gets_one(db: str, conn: Conn, kafka: KafkaBroker
     [delivery] = kafka.replay(route)
     event = Event.from_wire(delivery.headers, delivery.value)
     assert (uuid.UUID(event.id).version, abs((datetime.now(UTC) - event.time).total_seconds()) < 3_600) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"id": "order-1/1"}, "UUID in lower case"),
+        ({"id": str(uuid.uuid4()).upper()}, "UUID in lower case"),
+        ({"source": "/"}, "source must end in the aggregate type"),
+        ({"type": "x" * 65_536}, "type must be 1 to 1024 bytes"),
+        ({"partitionkey": "x" * 65_536}, "aggregateid must be 1 to 1024 bytes"),
+        ({"source": "/" + "x" * 65_536}, "aggregatetype must be 1 to 1024 bytes"),
+    ],
+)
+def test_what_no_relay_could_carry_is_refused_where_it_can_be_rolled_back(
+    conn: Conn, attributes: dict[str, Any], said: str
+) -> None:
+    """The writer hears of it in its own transaction, with the event's id and the attribute, and nothing is written."""
+    with pytest.raises(InvalidEvent, match=said):
+        outbox.append(conn, placed(**attributes))
+    assert conn.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
