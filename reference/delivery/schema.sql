@@ -30,6 +30,22 @@ END $$;
 
 CREATE OR REPLACE TRIGGER outbox_wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_wake();
 
+-- Rows that change data capture could not carry, and what their keys wrote behind them, in commit order; tried again every few
+-- seconds. Mend one with UPDATE, or DELETE what is to be given up. A polling relay leaves such rows in the outbox itself.
+CREATE TABLE IF NOT EXISTS outbox_held (
+    n             bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position      bigint      NOT NULL UNIQUE,
+    id            text        NOT NULL,
+    aggregatetype text        NOT NULL,
+    aggregateid   text        NOT NULL,
+    type          text        NOT NULL,
+    payload       text        NOT NULL,                 -- all as the log had it
+    headers       text,
+    created_at    text        NOT NULL,
+    reason        text        NOT NULL,
+    held_at       timestamptz NOT NULL DEFAULT now()
+);
+
 -- One row for every event a consumer has applied, written first in the transaction that applies it.
 CREATE TABLE IF NOT EXISTS inbox (
     consumer    text        NOT NULL,
@@ -48,3 +64,15 @@ CREATE TABLE IF NOT EXISTS inbox_sequence (
     previous bigint NOT NULL,                           -- the one applied before it: 0 for none
     PRIMARY KEY (consumer, key)
 );
+
+-- For effects outside this database: who has begun one, until when it is theirs alone, and what came of it.
+CREATE TABLE IF NOT EXISTS idempotency_keys (
+    key         text        NOT NULL PRIMARY KEY,
+    status      text        NOT NULL CHECK (status IN ('started', 'done')),
+    owner       text        NOT NULL,                   -- one attempt's own, never a host's or a consumer's
+    lease_until timestamptz NOT NULL,
+    result      text        CHECK ((result IS NOT NULL) = (status = 'done')),
+    changed_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX IF NOT EXISTS idempotency_keys_changed_at ON idempotency_keys (changed_at);
