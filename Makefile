@@ -34,6 +34,7 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
+test: export FOR_TESTS := 1
 test: lint
 	@$(BIN)/python -m pytest --cov=reference --cov-report=term </dev/null
 
