@@ -131,7 +131,7 @@ class KafkaPublisher:
 
     def _flush(self) -> None:
         try:
-            left = self._connected().flush(self._timeout_s)
+            left = self._flushed(self._connected())
         except (KafkaException, SystemError) as error:  # how the client ends a flush that meets its own fatal state
             if not self._refused:
                 raise self._cluster.unavailable(f"ended the producer: {error}") from error
@@ -140,6 +140,16 @@ class KafkaPublisher:
             raise _Refused
         if left:
             raise self._cluster.unavailable(f"did not confirm within {self._timeout_s:g} s")
+
+    def _flushed(self, producer: Producer) -> int:
+        """Wait as long as something is being confirmed; how much is left after ``timeout_s`` in which nothing was."""
+        left, heard_at = len(producer), time.monotonic()
+        while now := producer.flush(min(0.5, self._timeout_s)):
+            if now < left:
+                left, heard_at = now, time.monotonic()
+            elif time.monotonic() - heard_at >= self._timeout_s:
+                return now
+        return 0
 
     def _wait_for_room(self, producer: Producer, topic: str, key: str, value: bytes | str, headers: list[Any]) -> None:
         deadline = time.monotonic() + self._timeout_s

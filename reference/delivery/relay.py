@@ -34,6 +34,7 @@ __all__ = ["Point", "Relay"]
 Point = Literal["read", "published", "marked"]
 POLL_S: Final = 1.0
 PAGES_A_ROUND: Final = 25
+PAGE_BYTES: Final = 16 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 _Rows = list[tuple[Any, ...]]
@@ -133,7 +134,7 @@ class Relay:
         """The snapshot's pages, and its name when there are several; the next page is read while this one is published."""
         rows, snapshot = self._read(reader, buckets, 0), ""
         for _ in range(PAGES_A_ROUND):
-            if len(rows) < self._page:
+            if self._is_last(rows):
                 if rows:
                     yield rows, snapshot
                 return
@@ -146,10 +147,17 @@ class Relay:
             rows = ahead.result()
 
     def _read(self, reader: psycopg.Connection[Any], buckets: list[int], last: int) -> _Rows:
+        """The next page: so many rows, or fewer when they are large, for a page must fit memory and be confirmed in time."""
         return reader.execute(
-            f"SELECT {COLUMNS} FROM outbox WHERE lane = ANY(%s) AND position > %s AND {NOT_HELD} ORDER BY position LIMIT %s",
-            (buckets, last, *self.held.parameters, self._page),
+            f"SELECT {COLUMNS} FROM (SELECT *, sum(pg_column_size(payload)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)"
+            f" - pg_column_size(payload) AS before FROM outbox WHERE lane = ANY(%s) AND position > %s AND {NOT_HELD}"
+            " ORDER BY position LIMIT %s) AS page WHERE before < %s ORDER BY position",
+            (buckets, last, *self.held.parameters, self._page, PAGE_BYTES),
         ).fetchall()
+
+    def _is_last(self, rows: _Rows) -> bool:
+        """Whether the snapshot shows nothing behind this page. Told wrongly, the round ends early and another begins."""
+        return len(rows) < self._page and sum(len(row[5]) for row in rows) < PAGE_BYTES // 2
 
     def _publish(self, rows: _Rows) -> int:
         """Publish a page; hold back the key of every row that cannot go. Returns how many went."""

@@ -499,3 +499,21 @@ def test_a_database_without_an_outbox_is_told_what_to_do(postgres: str, kafka: K
     """One sentence, with the address and the remedy."""
     with Relay(postgres, kafka) as relay, pytest.raises(psycopg.OperationalError, match="has no outbox: apply what `eda schema`"):
         relay.run_once()
+
+
+def test_large_events_go_in_smaller_pages(db: str, conn: Conn, kafka: KafkaBroker, route: str) -> None:
+    """A page is bounded in bytes as well as in rows: sixty events of 700 kB are carried in pages that fit, none twice."""
+    conn.execute(
+        "INSERT INTO outbox (aggregatetype, aggregateid, type, payload) SELECT 'orders', 'order-' || n % 5, 'OrderScanned',"
+        " jsonb_build_object('n', n, 'scan', (SELECT string_agg(md5(random()::text || i || n), '')"
+        " FROM generate_series(1, 21000) AS i))"
+        " FROM generate_series(1, 60) AS n"
+    )
+    sizes: list[int] = []
+    published = kafka.publish
+    with Relay(db, kafka, route=route) as relay, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kafka, "publish", lambda page: (sizes.append(len(page)), published(page)))
+        while relay.run_once():
+            pass
+    assert max(sizes) < 40
+    assert [sum(sizes), sum(1 for _ in kafka.replay(route))] == [60, 60]
