@@ -11,8 +11,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import boto3
 import psycopg
@@ -23,6 +25,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from structlog.testing import capture_logs
 from werkzeug.serving import make_server
 
+from reference.delivery import outbox
 from reference.delivery.idempotency import (
     Begun,
     Busy,
@@ -35,6 +38,7 @@ from reference.delivery.idempotency import (
     SqlStore,
     once,
 )
+from reference.stack import Endpoints
 
 LONG = timedelta(minutes=5)
 SHORT = timedelta(milliseconds=50)
@@ -120,10 +124,24 @@ def s3(s3_port: int) -> Any:
     return client
 
 
+@pytest.fixture(scope="module")
+def keys_db(stack: Endpoints) -> Iterator[str]:
+    """One database for all tests whose keys are their own; dropped after the module."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(stack.postgres, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        dsn = urlunsplit(urlsplit(stack.postgres)._replace(path=f"/{name}"))
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(outbox.schema())
+        yield dsn
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
-def sql_store(connect: Callable[..., psycopg.Connection[Any]]) -> NewStore:
+def sql_store(keys_db: str) -> Iterator[NewStore]:
     """Each with a connection of its own."""
-    return lambda: SqlStore(connect())
+    with ExitStack() as opened:
+        yield lambda: SqlStore(opened.enter_context(psycopg.connect(keys_db, autocommit=True)))
 
 
 @pytest.fixture

@@ -65,17 +65,22 @@ class _Found:
         return self.written + timedelta(seconds=self.record.lease_s) + ROUNDING
 
 
+# Whoever loses a race looks again at once: somebody else has got further, so the answer is another one now.
+_again: Final = stamina.retry(on=_Contended, attempts=20, timeout=30.0, wait_initial=0.01, wait_max=0.5, wait_jitter=0.05)
+
+
 class ObjectStore:
     """Keys in ``bucket``, under ``prefix`` and the key's SHA-256: any text may be a key. ``client`` is boto3's.
 
     Leases are judged by the store's clock alone, in whole seconds: a key is free up to two seconds after its lease. Nothing is
-    ever deleted here: let a lifecycle rule of the bucket do it, later than the longest redelivery, replay or redrive.
+    ever deleted here: let a lifecycle rule of the bucket do it, later than the longest redelivery, replay or redrive. The
+    client needs ``s3:ListBucket`` beside get and put: without it Amazon says "denied" of a key that is not there.
     """
 
     def __init__(self, client: S3, bucket: str, *, prefix: str = "idempotency/") -> None:
         self._client, self._bucket, self._prefix = client, bucket, prefix
 
-    @stamina.retry(on=_Contended, attempts=20, timeout=30.0, wait_initial=0.01, wait_max=0.5)
+    @_again
     def begin(self, key: str, owner: str, *, lease: timedelta) -> Answer:
         started = _Record(key=key, status="started", owner=owner, lease_s=lease.total_seconds())
         found = self._get(key)
@@ -88,7 +93,7 @@ class ObjectStore:
             return Busy(found.until)
         return Begun(self._put(started, IfMatch=found.etag) + lease)
 
-    @stamina.retry(on=_Contended, attempts=20, timeout=30.0, wait_initial=0.01, wait_max=0.5)
+    @_again
     def finish(self, key: str, owner: str, *, result: str) -> None:
         found = self._get(key)
         if found is None or found.record.owner != owner or found.record.status == "abandoned":
@@ -96,7 +101,7 @@ class ObjectStore:
         if found.record.status == "started":
             self._put(_Record(key=key, status="done", owner=owner, result=result), IfMatch=found.etag)
 
-    @stamina.retry(on=_Contended, attempts=20, timeout=30.0, wait_initial=0.01, wait_max=0.5)
+    @_again
     def abandon(self, key: str, owner: str) -> None:
         found = self._get(key)
         if found is not None and found.record.owner == owner and found.record.status == "started":
