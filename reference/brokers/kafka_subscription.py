@@ -35,6 +35,7 @@ class KafkaSubscription:
         self._topics, self._group, self._url = tuple(topics), group, url
         self._open: dict[tuple[str, int], dict[int, bool]] = {}  # by partition: offset → acked, in delivery order
         self._commit: dict[tuple[str, int], int] = {}
+        self._resume_at: dict[tuple[str, int], float] = {}
         self._committed_at = self._looked_at = time.monotonic()
         self._consumer = Consumer({**client, **CONSUMER, "group.id": group})
         self._consumer.subscribe(list(topics), on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -42,6 +43,7 @@ class KafkaSubscription:
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         """See the protocol. Raises :class:`UnknownTopic` when a topic was deleted, :class:`BrokerUnavailable` otherwise."""
         self._commit_acked(within_s=COMMIT_EVERY_S)
+        timeout_s = self._resume_due(timeout_s)
         records = take(self._consumer, limit, timeout_s)
         if not records:
             self._look_for_topics()
@@ -60,17 +62,30 @@ class KafkaSubscription:
             self._commit[at] = next(iter(offsets)) + 1
             del offsets[next(iter(offsets))]
 
-    def nack(self, delivery: Delivery) -> None:
+    def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
         """Rewind the partition to this delivery: everything from it on comes again, in order."""
         at = (delivery.topic, delivery.partition)
         offsets = self._open.get(at, {})
         if delivery.offset in offsets:
             self._open[at] = {offset: acked for offset, acked in offsets.items() if offset < delivery.offset}
             self._consumer.seek(TopicPartition(*at, delivery.offset))
+            if delay_s > 0:
+                self._consumer.pause([TopicPartition(*at)])
+                self._resume_at[at] = time.monotonic() + delay_s
 
     def close(self) -> None:
         self._commit_acked(within_s=0, wait=True)
         self._consumer.close()
+
+    def _resume_due(self, timeout_s: float) -> float:
+        """Let partitions go on whose delay is over; how long to wait at most, so that the next one is in time."""
+        now = time.monotonic()
+        due = [at for at, when in self._resume_at.items() if when <= now]
+        if due:
+            self._consumer.resume([TopicPartition(*at) for at in due])
+        for at in due:
+            del self._resume_at[at]
+        return min([timeout_s, *(when - now for when in self._resume_at.values())])
 
     def _look_for_topics(self) -> None:
         """A deleted topic is only taken out of the assignment: to the client it is silence, so we ask while it is silent."""
@@ -107,11 +122,13 @@ class KafkaSubscription:
         self._commit_offsets(taken, wait=True)
         for at in taken:
             self._open.pop(at, None)
+            self._resume_at.pop(at, None)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for tp in partitions:
             self._open.pop((tp.topic, tp.partition), None)
             self._commit.pop((tp.topic, tp.partition), None)
+            self._resume_at.pop((tp.topic, tp.partition), None)
 
 
 def take(consumer: Consumer, limit: int, timeout_s: float) -> list[Record]:

@@ -6,6 +6,7 @@ Partitions, groups, order per key, redelivery without ack and lag behave as Kafk
 from __future__ import annotations
 
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -130,6 +131,7 @@ class MemorySubscription:
         self._broker, self.topics, self._group = broker, tuple(topics), group
         self._next: dict[tuple[str, int], int] = {}
         self._open: dict[tuple[str, int], dict[int, bool]] = {}
+        self._resume_at: dict[tuple[str, int], float] = {}
 
     def assign(self, positions: dict[tuple[str, int], int]) -> None:
         """Called by the broker, under its lock, when members come and go."""
@@ -139,7 +141,9 @@ class MemorySubscription:
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         broker = self._broker
         with broker._lock:
-            broker._lock.wait_for(lambda: any(n < len(broker._logs[at]) for at, n in self._next.items()), timeout_s)
+            now = time.monotonic()
+            until = min([timeout_s, *(when - now for when in self._resume_at.values() if when > now)])
+            broker._lock.wait_for(lambda: any(n < len(broker._logs[at]) for at, n in self._ready()), until)
             return self._take(limit)
 
     def ack(self, delivery: Delivery) -> None:
@@ -153,12 +157,13 @@ class MemorySubscription:
                 self._broker._groups[self._group].committed[at] = done + 1
                 del offsets[done]
 
-    def nack(self, delivery: Delivery) -> None:
+    def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
         at = (delivery.topic, delivery.partition)
         with self._broker._lock:
             if delivery.offset in self._open.get(at, {}):
                 self._open[at] = {o: acked for o, acked in self._open[at].items() if o < delivery.offset}
                 self._next[at] = delivery.offset
+                self._resume_at[at] = time.monotonic() + delay_s
 
     def close(self) -> None:
         with self._broker._lock:
@@ -167,9 +172,13 @@ class MemorySubscription:
                 members.remove(self)
                 self._broker._rebalance(self._group)
 
+    def _ready(self) -> list[tuple[tuple[str, int], int]]:
+        now = time.monotonic()
+        return [(at, position) for at, position in self._next.items() if self._resume_at.get(at, now) <= now]
+
     def _take(self, limit: int) -> list[Delivery]:
         taken: list[Delivery] = []
-        for at, position in self._next.items():
+        for at, position in self._ready():
             batch = self._broker._logs[at][position : position + limit - len(taken)]
             self._next[at] += len(batch)
             self._open[at] |= {delivery.offset: False for delivery in batch}

@@ -103,8 +103,11 @@ class Subscription(Protocol):
     def ack(self, delivery: Delivery) -> None:
         """Done with it: it does not come back once this reaches the broker, at the latest when closed."""
 
-    def nack(self, delivery: Delivery) -> None:
-        """Not done with it: it comes back, and so may what came after it with the same key."""
+    def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
+        """Not done with it: it comes back after ``delay_s`` at the earliest, with what came after it in its partition.
+
+        Other partitions go on meanwhile.
+        """
 
     def close(self) -> None:
         """Leave the group; what was acked stays acked, what was not is delivered to another member."""

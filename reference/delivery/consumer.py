@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import psycopg
 import structlog
@@ -25,6 +25,8 @@ Point = Literal["received", "applied", "committed", "skipped", "acked"]
 Handler = Callable[[psycopg.Connection[Any], Event], None]
 Claim = Callable[[psycopg.Connection[Any], Event], bool]
 Reject = Callable[[Delivery, str], None]
+
+LONGEST_PAUSE_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +59,7 @@ class Consumer:
         self._reject, self._ack_first, self._at = reject, ack_first, at
         self._claim = claim or (lambda conn, event: inbox.claim(conn, event.id, consumer=name))
         self._conn: psycopg.Connection[Any] | None = None
+        self._failed: dict[tuple[str, int], int] = {}
 
     def run(self, stop: threading.Event, *, limit: int = 100) -> None:
         """Consume until ``stop`` is set, ``limit`` deliveries at a time.
@@ -66,14 +69,13 @@ class Consumer:
         pause_s = 0.1
         while not stop.is_set():
             try:
-                held = self.run_once(limit)[1]
-                pause_s = min(2 * pause_s, 5.0) if held else 0.1
+                self.run_once(limit)
+                pause_s = 0.1
             except (BrokerUnavailable, psycopg.OperationalError) as error:
                 log.error("consumer.waiting", consumer=self._name, reason=str(error).strip(), retry_in_s=pause_s)
                 self._disconnect()
-                held, pause_s = 1, min(2 * pause_s, 5.0)
-            if held:
                 stop.wait(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def run_once(self, limit: int = 100, timeout_s: float = 0.5) -> tuple[int, int]:
         """Take one batch; return how many deliveries are done with and how many come again."""
@@ -81,20 +83,34 @@ class Consumer:
         deliveries = self._subscription.receive(limit, timeout_s)
         standing: set[tuple[str, int]] = set()  # partitions that go no further in this batch
         for index, delivery in enumerate(deliveries):
-            if (delivery.topic, delivery.partition) in standing:
+            at = (delivery.topic, delivery.partition)
+            if at in standing:
                 continue
             try:
                 self._one(delivery)
                 done += 1
-            except psycopg.OperationalError:
-                for rest in reversed(deliveries[index:]):
-                    self._subscription.nack(rest)
-                raise
+                self._failed.pop(at, None)
             except Exception as error:
-                log.error("consumer.held", consumer=self._name, where=delivery.where, reason=f"{type(error).__name__}: {error}")
-                standing.add((delivery.topic, delivery.partition))
-                self._subscription.nack(delivery)
+                if self._database_is_away(error):
+                    for rest in reversed(deliveries[index:]):
+                        self._subscription.nack(rest)
+                    raise
+                standing.add(at)
+                self._hold(delivery, error)
         return done, len(deliveries) - done
+
+    def _database_is_away(self, error: Exception) -> bool:
+        """A handler's own timeout or deadlock is the handler's failure; only a session that is gone is everybody's."""
+        return isinstance(error, psycopg.OperationalError) and (self._conn is None or self._conn.closed)
+
+    def _hold(self, delivery: Delivery, error: Exception) -> None:
+        """Have it come again, later each time it fails; its partition waits, the others do not."""
+        at = (delivery.topic, delivery.partition)
+        self._failed[at] = self._failed.get(at, 0) + 1
+        delay_s = min(0.1 * 2 ** (self._failed[at] - 1), LONGEST_PAUSE_S)
+        log.error("consumer.held", consumer=self._name, where=delivery.where, reason=f"{type(error).__name__}: {error}",
+                  retry_in_s=delay_s, exc_info=error)  # fmt: skip
+        self._subscription.nack(delivery, delay_s=delay_s)
 
     def _one(self, delivery: Delivery) -> None:
         try:

@@ -92,8 +92,8 @@ class RecordingSubscription:
         group = self._group or delivery.group
         self._history.add(Record(op="ack", event=_id(delivery.headers), group=group, partition=delivery.partition))
 
-    def nack(self, delivery: Delivery) -> None:
-        self._inner.nack(delivery)
+    def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
+        self._inner.nack(delivery, delay_s=delay_s)
 
     def close(self) -> None:
         self._inner.close()

@@ -38,8 +38,8 @@ class _Guarded:
     def ack(self, delivery: Delivery) -> None:
         self._inner.ack(delivery)
 
-    def nack(self, delivery: Delivery) -> None:
-        self._inner.nack(delivery)
+    def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
+        self._inner.nack(delivery, delay_s=delay_s)
 
     def close(self) -> None:
         self._inner.close()
