@@ -27,5 +27,12 @@ def judged(check: Callable[[], Report]) -> Report:
     try:
         return check()
     except Exception as error:  # whatever the answer raises, the notebook goes on
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        place = _learners_line(error)
         return Report(False, f"{type(error).__name__}: {error}", f"it was raised in {place.name}: {place.line}")
+
+
+def _learners_line(error: Exception) -> traceback.FrameSummary:
+    """The innermost line that is neither ours nor a library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not any(part in f.filename for part in ("site-packages", "/reference/", "/labs/checks/"))]
+    return (theirs or frames)[-1]

@@ -43,6 +43,7 @@ from reference.stack import up
 __all__ = ["Lab"]
 
 TABLES: Final = "outbox, inbox, inbox_sequence, orders, order_changes, payments, ledger, order_status"
+MADE_HERE: Final = "made by a lab of eda-labs; dropped when the lab is opened again"
 COUNTS: Final[tuple[Panel, ...]] = ("verdict", "strip")
 Way = Callable[[psycopg.Connection[Any], Change, Publish, Callable[[], None]], None]
 
@@ -65,10 +66,9 @@ class Lab:
         """Find or start the stack, make this lab's database anew, and say what is running."""
         _be_quiet()
         stack = up()
-        name = f"lab_{number}"
+        name = f"eda_lab_{number}"
         with psycopg.connect(stack.postgres, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+            _make_anew(admin, name)
         dsn = make_conninfo(stack.postgres, dbname=name)
         with psycopg.connect(dsn) as conn:
             conn.execute(outbox.schema())
@@ -131,6 +131,19 @@ class Lab:
         with background(booking.run):
             yield
 
+    def play(self, *, seconds: float = 3.0) -> None:
+        """Orders at a steady pace for so long, with the board's buttons in your hand; then everything is let through."""
+        buttons = {"pause consumer": self.pause, "resume": self.resume}
+        deadline = time.monotonic() + seconds
+        with self.board(faults=buttons), self.relay(), self.warehouse():
+            changes = 0
+            while time.monotonic() < deadline:
+                changes += 1
+                self.write(commit_with_outbox, orders=20, changes=1)
+                time.sleep(0.2)
+            self.resume()
+            self.settle()
+
     # -- seeing and judging -------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -152,8 +165,8 @@ class Lab:
         wait_until(lambda: left() == 0, "the outbox to be empty and the topic to be read")
 
     def wait_for_lag(self, events: int) -> None:
-        """Inside :meth:`board`: wait until exactly that many published events are waiting for the consumer."""
-        wait_until(lambda: self._probe.sample() == events, f"a lag of {events}")
+        """Inside :meth:`board`: wait until that many published events, or more, are waiting for the consumer."""
+        wait_until(lambda: self._probe.sample() >= events, f"a lag of {events}")
 
     def count(self, table: str) -> int:
         """The rows of one of the lab's tables, as the database holds them now."""
@@ -195,6 +208,17 @@ class Lab:
         if not any(record.op == "deliver" for record in self.history):
             for delivery in self._inner.replay(self.topic):
                 self.history.add(delivered(delivery))
+
+
+def _make_anew(admin: psycopg.Connection[Any], name: str) -> None:
+    """Drop and create the lab's database. Raises :class:`RuntimeError` for one of that name that no lab has made."""
+    found = admin.execute("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", (name,)).fetchone()
+    if found is not None and found[0] != MADE_HERE:
+        raise RuntimeError(f"database {name!r} exists and was not made by a lab: rename or drop it, and open the lab again")
+    database = sql.Identifier(name)
+    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+    admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+    admin.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(MADE_HERE)))
 
 
 def _be_quiet() -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
+from reference.brokers import Message
+from reference.delivery import inbox, outbox
+from reference.event import Event
 from reference.lab import Lab
+from reference.orders import handlers
 from reference.stack import Endpoints
 
 LABS = Path(__file__).parents[2] / "labs"
@@ -101,6 +106,52 @@ class TestExercises:
         check, solution = EXERCISES[notebook][name]
         report = getattr(_module("checks", notebook), check)(lab, getattr(_module("solutions", notebook), solution))
         assert report.passed, report
+
+
+def relay_that(delete: str, key: Callable[[Event], str] = lambda event: event.key) -> Callable[..., None]:
+    """A relay that publishes rightly, but for its ``key``, and then deletes as told."""
+
+    def run_once(conn: Any, broker: Any, topic: str) -> None:
+        rows = outbox.pending(conn)
+        broker.publish([Message(topic, key(r.event), r.event.to_value(), r.event.to_headers()) for r in rows])
+        last = rows[-1].position if rows else 0
+        conn.execute(delete, {"last": last, "read": [r.position for r in rows]})
+
+    return run_once
+
+
+def delete_first(conn: Any, broker: Any, topic: str) -> None:
+    rows = outbox.pending(conn)
+    conn.execute("DELETE FROM outbox WHERE position = ANY(%s)", ([r.position for r in rows],))
+    broker.publish([Message(topic, r.event.key, r.event.to_value(), r.event.to_headers()) for r in rows])
+
+
+def book_redeliveries_only(conn: Any, event: Event) -> None:
+    if not inbox.claim(conn, event.id, consumer="exercise"):
+        handlers.book(conn, event, consumer="exercise", account="orders", amount=1)
+
+
+READ = "DELETE FROM outbox WHERE position = ANY(%(read)s)"
+
+
+@pytest.mark.usefixtures("labs_on_path")
+@pytest.mark.parametrize(
+    ("check", "answer", "hinted"),
+    [
+        ("relay", relay_that("DELETE FROM outbox WHERE position <= %(last)s"), "no row that you did not read"),
+        ("relay", relay_that("DELETE FROM outbox"), "no row that you did not read"),
+        ("relay", relay_that("SELECT"), "must go from the outbox"),
+        ("relay", relay_that(READ, key=lambda event: event.id), "share event.key"),
+        ("relay", delete_first, "whose publish has returned"),
+        ("idempotent", book_redeliveries_only, "inbox.claim"),
+        ("key", lambda event: "all", "one queue for everything"),
+    ],
+)
+def test_a_tempting_wrong_answer_fails(lab: Lab, check: str, answer: Any, hinted: str) -> None:
+    """What the lab warns of does not pass its check, and the hint says what it was."""
+    report = getattr(_module("checks", "1_outbox_and_inbox"), check)(lab, answer)
+    assert not report.passed, report
+    assert hinted in report.hint
 
 
 def test_every_exercise_is_tested() -> None:
