@@ -65,6 +65,7 @@ function render({ model, el }) {
   const g = canvas.getContext("2d");
   let queued = 0;
   let hits = []; // [x, y, w, h, title, [[seconds, what], …]], kept while a frame comes without
+  let shown = false; // the notebook has moved on to the next cell: once, the board asks to be looked at
   let told = null; // the place whose story is open, by its middle
 
   function draw() {
@@ -72,6 +73,10 @@ function render({ model, el }) {
     const frame = model.get("frame");
     const width = root.clientWidth;
     if (!frame?.shapes || !width) return;
+    if (frame.live && !shown) {
+      shown = true;
+      setTimeout(() => root.scrollIntoView({ block: "nearest" }), 300);
+    }
     const parts = theme(model.get("palettes"));
     for (const [part, css] of Object.entries(parts)) root.style.setProperty(`--board-${part}`, css);
     const scale = (width / frame.width) * (window.devicePixelRatio || 1);

@@ -1,7 +1,6 @@
 """How fast the relay is, as a ratio to contestants that drain the same rows to the same topic in the same run.
 
-``raw`` reads key and payload and produces them, without headers and without marking anything: the ceiling of this client
-on this machine. ``raw with headers`` sends the relay's headers too. ``batch`` is the usual relay: 500 rows, publish,
+``raw`` reads key and payload and produces them as they come, without headers and without marking anything. ``raw with headers`` sends the relay's headers too. ``batch`` is the usual relay: 500 rows, publish,
 ``UPDATE … = ANY``. Each contestant, connected before its
 clock starts, drains the whole table alone, in turn, ``runs`` times; medians are compared.
 """
