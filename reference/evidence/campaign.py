@@ -47,9 +47,17 @@ class Row:
     control: Verdict
 
     @property
+    def outcome(self) -> str:
+        """``held``, ``broken``, or ``inconclusive``: nothing broke, but no kill hit between publish and delete, or the
+        control did not fail, so that nothing was proved either."""
+        if not self.verdict.clean:
+            return "broken"
+        return "held" if self.verdict.duplicates and not self.control.clean else "inconclusive"
+
+    @property
     def held(self) -> bool:
         """The promise held, duplicates were really caused, and the control was seen failing."""
-        return self.verdict.clean and self.verdict.duplicates > 0 and not self.control.clean
+        return self.outcome == "held"
 
 
 def relays_killed(

@@ -19,11 +19,11 @@ __all__ = ["Verdict", "check"]
 class Verdict:
     """Counts of events, with the ids behind every count that should be zero.
 
-    ``attempted``: commits begun. ``acknowledged``: commits known to have happened. ``delivered`` and ``applied``: distinct
-    events. ``lost``: acknowledged and never delivered. ``unexpected``: delivered though never committed. ``duplicates``:
-    deliveries to one group beyond an event's first. ``applied_twice``: events whose effect happened more than once.
-    ``out_of_order``: events first delivered behind a later one of their key, as the deliveries' keys have it. ``recovered``: outcome unknown, turned out
-    delivered. ``max_lag``: the highest depth sampled.
+    ``attempted``: commits begun. ``acknowledged``: commits known to have happened. ``delivered`` and ``applied``:
+    distinct events. ``lost``: acknowledged and never delivered. ``unexpected``: delivered though never committed.
+    ``duplicates``: deliveries to one group beyond an event's first. ``applied_twice``: events whose effect happened
+    more than once. ``out_of_order``: events first delivered behind a later one of their key, as the deliveries'
+    keys have it. ``recovered``: outcome unknown, turned out delivered. ``max_lag``: the highest depth sampled.
     """
 
     attempted: int

@@ -45,13 +45,13 @@ def latency(rate: int = 200, seconds: float = 15.0, json: AsJson = False) -> Non
 
 @app.command()
 def campaign(events: int = 20_000, kills: int = 200, seed: int = 1, json: AsJson = False) -> None:
-    """Kill relays while writers commit, beside a control that must fail; exit with 1 unless the promise held."""
+    """Kill relays while writers commit, beside a control that must fail; exit with 1 unless the outcome is held."""
     log_to_stderr()
     running = endpoints()
     with scratch_database(running.postgres) as dsn, typer.progressbar(length=kills, label="kills", file=sys.stderr) as bar:
         row = relays_killed(dsn, running.kafka, events=events, kills=kills, seed=seed, tell=lambda _: bar.update(1))
     figures = {"experiment": row.experiment, "kills": row.faults, "seconds": row.seconds, "relay": str(row.verdict),
-               "control (skip locked)": str(row.control), "held": row.held}  # fmt: skip
+               "control (skip locked)": str(row.control), "outcome": row.outcome}  # fmt: skip
     _print(figures, as_json=json)
     raise typer.Exit(0 if row.held else 1)
 

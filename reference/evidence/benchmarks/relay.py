@@ -1,8 +1,9 @@
 """How fast the relay is, as a ratio to contestants that drain the same rows to the same topic in the same run.
 
-``raw`` reads key and payload and produces them as they come, without headers and without marking anything. ``raw with headers`` sends the relay's headers too. ``batch`` is the usual relay: 500 rows, publish,
-``UPDATE … = ANY``. Each contestant, connected before its
-clock starts, drains the whole table alone, in turn, ``runs`` times; medians are compared.
+``raw`` reads key and payload and produces them as they come, without headers and without marking anything. ``raw with
+headers`` sends the relay's headers too. ``batch`` is the usual relay: 500 rows, publish, ``UPDATE … = ANY``. Each
+contestant, connected before its clock starts, drains the whole table alone, in turn, ``runs`` times; medians are
+compared.
 """
 
 from __future__ import annotations
