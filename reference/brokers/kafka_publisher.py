@@ -63,7 +63,6 @@ class KafkaPublisher:
             try:
                 failures = self._attempt(messages, one_by_one=False)
             except _Refused:
-                self._limits.clear()  # a limit was lowered, a topic deleted, a right withdrawn: look again
                 failures = self._attempt(messages, one_by_one=True)
             if failures:
                 raise NotConfirmed(failures)
@@ -80,6 +79,7 @@ class KafkaPublisher:
             self._flush()
         except BaseException:  # whatever it was, what is queued must not be sent behind a later call's back
             self._drop()
+            self._limits.clear()  # a topic may be gone, for which the client waits in silence: the next call asks
             raise
         return failures
 

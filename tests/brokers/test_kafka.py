@@ -125,6 +125,22 @@ def test_nothing_overtakes_what_the_broker_itself_refused(
     assert len({d.key for d in found if d.value == b"neighbour"}) == 200
 
 
+def test_a_topic_deleted_behind_our_back_does_not_stop_the_others(
+    stack: Endpoints, admin: AdminClient, new_topic: NewTopic, message: NewMessage
+) -> None:
+    """The client waits in silence for a topic that is gone; the call after that asks, names it, and all others go."""
+    gone, there = new_topic(1), new_topic(1)
+    with KafkaBroker(stack.kafka, timeout_s=3) as broker:
+        broker.publish([message(gone, "k", "1"), message(there, "k", "1")])
+        admin.delete_topics([gone])[gone].result(30)
+        calls = [message(gone, "k", "2"), message(there, "k", "2")]
+        with pytest.raises((BrokerUnavailable, NotConfirmed)):
+            broker.publish(calls)
+        with pytest.raises(NotConfirmed) as caught:
+            broker.publish(calls)
+        assert (set(caught.value.failures), set(held(broker, there))) == ({0}, {b"1", b"2"})
+
+
 def test_nothing_of_a_call_that_failed_is_sent_later(
     kafka: KafkaBroker, new_topic: NewTopic, message: NewMessage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
