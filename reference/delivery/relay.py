@@ -132,27 +132,27 @@ class Relay:
 
     def _pages(self, reader: psycopg.Connection[Any], buckets: list[int]) -> Generator[tuple[_Rows, str], None, None]:
         """The snapshot's pages, and its name when there are several; the next page is read while this one is published."""
-        rows, snapshot = self._read(reader, buckets, 0), ""
+        rows, snapshot = self._read(reader, buckets, 0, self.held.parameters), ""
         for _ in range(PAGES_A_ROUND):
             if self._is_last(rows):
                 if rows:
                     yield rows, snapshot
                 return
             snapshot = snapshot or session.export_snapshot(reader)
-            ahead = self._reading.submit(self._read, reader, buckets, rows[-1][0])
+            ahead = self._reading.submit(self._read, reader, buckets, rows[-1][0], self.held.parameters)
             try:
                 yield rows, snapshot
             finally:
                 wait([ahead])  # until then the session is not ours to end the transaction on
             rows = ahead.result()
 
-    def _read(self, reader: psycopg.Connection[Any], buckets: list[int], last: int) -> _Rows:
+    def _read(self, reader: psycopg.Connection[Any], buckets: list[int], last: int, held: tuple[list[str], list[str]]) -> _Rows:
         """The next page: so many rows, or fewer when they are large, for a page must fit memory and be confirmed in time."""
         return reader.execute(
             f"SELECT {COLUMNS} FROM (SELECT *, sum(pg_column_size(payload)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)"
             f" - pg_column_size(payload) AS before FROM outbox WHERE lane = ANY(%s) AND position > %s AND {NOT_HELD}"
             " ORDER BY position LIMIT %s) AS page WHERE before < %s ORDER BY position",
-            (buckets, last, *self.held.parameters, self._page, PAGE_BYTES),
+            (buckets, last, *held, self._page, PAGE_BYTES),
         ).fetchall()
 
     def _is_last(self, rows: _Rows) -> bool:
