@@ -17,6 +17,8 @@ __all__ = ["Event", "InvalidEvent"]
 
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = "application/json"
+STRUCTURED = "application/cloudevents+json"
+PREFIXES = ("ce_", "ce-", "cloudEvents:", "cloudEvents_")  # Kafka's binding; HTTP's and Pub/Sub's; AMQP's two
 _ATTRIBUTES = frozenset({"id", "specversion", "type", "source", "subject", "time", "dataschema", "partitionkey", "sequence"})
 _T = TypeVar("_T")
 
@@ -82,10 +84,18 @@ class Event:
 
     @classmethod
     def from_wire(cls, headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> Self:
-        """Read an event from a delivery's headers and body; raises :class:`InvalidEvent` that names what is wrong."""
+        """Read an event from a delivery's headers and body; raises :class:`InvalidEvent` that names what is wrong.
+
+        Both modes of CloudEvents are read: binary, with the attributes in headers under any of the bindings' prefixes, and
+        structured, with all of it in a JSON body. What is sent, by :meth:`to_headers`, is binary with Kafka's prefix.
+        """
         texts = _texts(headers)
+        if texts.get("content-type", "").startswith(STRUCTURED):
+            texts, value = _opened(texts, value)
         ce = {name.removeprefix("ce_"): text for name, text in texts.items() if name.startswith("ce_")}
         missing = [f"ce_{name}" for name in ("id", "type", "source", "subject") if not ce.get(name)]
+        if missing and not ce:
+            raise InvalidEvent(f"not a CloudEvent: no ce_… header (binary mode), no content-type {STRUCTURED} (structured mode)")
         if missing:
             raise InvalidEvent(f"not a CloudEvent in binary mode: header {', '.join(missing)} missing or empty")
         return cls(
@@ -111,13 +121,26 @@ def _is_envelope(name: str) -> bool:
 
 def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     out: dict[str, str] = {}
-    for name, value in headers:
+    for given, value in headers:
+        prefix = next((prefix for prefix in PREFIXES if given.startswith(prefix)), "")
+        name = f"ce_{given.removeprefix(prefix)}" if prefix else given
         try:
             out[name] = (value or b"").decode()
         except UnicodeDecodeError as error:
-            if name.startswith("ce_"):
-                raise InvalidEvent(f"header {name} is not UTF-8: {error}") from error
+            if prefix:
+                raise InvalidEvent(f"header {given} is not UTF-8: {error}") from error
     return out
+
+
+def _opened(beside: Mapping[str, str], value: bytes | None) -> tuple[dict[str, str], bytes]:
+    """A structured event as the headers and the body it would have had in binary mode; what travels beside it stays."""
+    whole = _object("in structured mode", value)
+    if "data_base64" in whole:
+        raise InvalidEvent(f"event {whole.get('id')}: data must be a JSON object, got data_base64")
+    attributes = {f"ce_{name}": str(text) for name, text in whole.items() if name in _ATTRIBUTES and text is not None}
+    extensions = {name: str(text) for name, text in whole.items() if name not in _ATTRIBUTES | {"data", "datacontenttype"}}
+    headers = {name: text for name, text in beside.items() if not _is_envelope(name)}
+    return {**headers, **extensions, **attributes}, json.dumps(whole.get("data")).encode()
 
 
 def _object(event_id: str, value: bytes | None) -> Mapping[str, Any]:

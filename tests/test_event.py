@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -118,7 +119,7 @@ def test_a_bad_attribute_is_named(name: str, value: Any) -> None:
         (wire(), b"[1]", "body"),
         (wire(), b"\xff", "body"),
         (wire(), b"{", "body"),
-        ([], b"{}", "ce_id, ce_type, ce_source, ce_subject"),
+        ([("ce_specversion", b"1.0")], b"{}", "ce_id, ce_type, ce_source, ce_subject"),
     ],
 )
 def test_bytes_that_are_no_event_are_refused_by_name(
@@ -143,3 +144,59 @@ def test_extension_attributes_travel_as_headers() -> None:
 def test_a_header_that_is_no_text_is_left_out() -> None:
     """Bytes beside the envelope are no reason to refuse an event."""
     assert Event.from_wire([*wire(), ("blob", b"\xff\xfe")], b"{}").headers == {}
+
+
+# -- what other producers send -----------------------------------------------------------------------------------------
+
+STRUCTURED = ("content-type", b"application/cloudevents+json; charset=UTF-8")
+
+
+@pytest.mark.parametrize("prefix", ["ce_", "ce-", "cloudEvents:", "cloudEvents_"])
+def test_every_bindings_prefix_is_read(prefix: str) -> None:
+    """Kafka, HTTP and Pub/Sub, AMQP: the attributes are the same."""
+    headers = [(name.replace("ce_", prefix), value) for name, value in wire()]
+    read = Event.from_wire(headers, b'{"n":1}')
+    assert (read.id, read.type, read.source, read.subject, read.data) == ("e1", "OrderPlaced", "/orders", "order-1", {"n": 1})
+
+
+@given(events)
+def test_structured_mode_is_read(sent: Event) -> None:
+    """One JSON body with everything in it, as some producers write and all may."""
+    optional = {"dataschema": sent.dataschema, "partitionkey": sent.partitionkey, "sequence": sent.sequence}
+    whole = {
+        "specversion": "1.0", "id": sent.id, "type": sent.type, "source": sent.source, "subject": sent.subject,
+        "time": sent.time.isoformat(), "data": dict(sent.data), **optional,
+    }  # fmt: skip
+    headers = [STRUCTURED, *((name, text.encode()) for name, text in sent.headers.items())]
+    assert Event.from_wire(headers, json.dumps(whole).encode()) == sent
+
+
+def test_a_structured_events_extensions_travel_as_headers() -> None:
+    """A trace goes on, whichever mode its producer chose."""
+    body = b'{"specversion":"1.0","id":"e1","type":"T","source":"/s","subject":"x","data":{},"traceparent":"00-1-2-03"}'
+    assert Event.from_wire([STRUCTURED], body).headers == {"traceparent": "00-1-2-03"}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"not JSON", "body is not JSON"),
+        (b"[1]", "must be a JSON object, got list"),
+        (b"\xff", "body is not JSON"),
+        (b'{"id":"e1","type":"T","source":"/s","data":{}}', "ce_subject missing"),
+        (b'{"id":"e1","type":"T","source":"/s","subject":"x","data":[1]}', "must be a JSON object, got list"),
+        (b'{"id":"e1","type":"T","source":"/s","subject":"x"}', "must be a JSON object, got NoneType"),
+        (b'{"id":"e1","type":"T","source":"/s","subject":"x","data_base64":"AAA="}', "got data_base64"),
+        (b'{"id":"e1","type":"T","source":"/s","subject":"x","data":{},"time":"noon"}', "ce_time"),
+    ],
+)
+def test_a_bad_structured_event_is_refused_by_name(body: bytes, reason: str) -> None:
+    """Never half of it."""
+    with pytest.raises(InvalidEvent, match=reason):
+        Event.from_wire([STRUCTURED], body)
+
+
+def test_a_strangers_plain_json_is_refused_with_both_ways_to_write_it() -> None:
+    """Whoever reads the dead letter knows what was missing."""
+    with pytest.raises(InvalidEvent, match=r"no ce_… header \(binary mode\), no content-type application/cloudevents\+json"):
+        Event.from_wire([("content-type", b"application/json")], b'{"order":1}')
