@@ -2,7 +2,7 @@
 
 One native stack a session, in a temporary home, on free ports, started when the first test or notebook needs it. It is
 tied to this process, so that not even ``kill -9`` leaves anything behind. ``EDA_TEST_STACK=env`` uses the services that
-``EDA_KAFKA_URL`` and ``EDA_POSTGRES_DSN`` name instead.
+the environment names instead (``EDA_KAFKA_URL``, ``EDA_RABBITMQ_URL``, ``EDA_PUBSUB_URL``, ``EDA_POSTGRES_DSN``).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from reference.stack import Endpoints, StackError, endpoints, erase, up
+from reference.stack.catalog import SERVICES
 
-VARIABLES = ("EDA_HOME", "EDA_PORTS", "EDA_BACKEND", "EDA_KAFKA_URL", "EDA_POSTGRES_DSN")
+VARIABLES = ("EDA_HOME", "EDA_PORTS", "EDA_BACKEND", *(service.variable for service in SERVICES.values()))
 
 
 class SessionStack:
@@ -40,7 +41,7 @@ class SessionStack:
             raise self._failure
         if self._running is None:
             try:
-                self._running = endpoints() if self._outside else up(owner=True)
+                self._running = endpoints(*SERVICES) if self._outside else up(owner=True)
             except StackError as error:
                 self._failure = error
                 raise
@@ -81,5 +82,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Endpoints:
-    """The addresses of a real Kafka and a real Postgres that belong to this test session."""
+    """The addresses of the services, all real, that belong to this test session."""
     return request.config.stash[SESSION].open()

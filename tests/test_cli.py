@@ -53,7 +53,8 @@ def test_an_expected_failure_is_one_line() -> None:
 def test_a_misspelt_service_is_answered_with_the_names() -> None:
     """Nothing is started."""
     said = eda("up", "kafak")
-    assert (said.returncode, said.stderr) == (1, "error: no service is called kafak: there are kafka, postgres\n")
+    there_are = "there are kafka, rabbitmq, pubsub, postgres"
+    assert (said.returncode, said.stderr) == (1, f"error: no service is called kafak: {there_are}\n")
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -1,4 +1,4 @@
-"""The stack the labs run on: Kafka and Postgres, started by one call, answering before it returns.
+"""The stack the labs run on: Kafka, RabbitMQ, the Pub/Sub emulator and Postgres, started by one call, answering when it returns.
 
 Ready means that a real request was answered; :func:`down` leaves no process; a second :func:`up` is a no-op.
 """

@@ -16,16 +16,25 @@ class Endpoints:
     """
 
     kafka: str = field(default="", repr=False)
+    rabbitmq: str = field(default="", repr=False)
+    pubsub: str = field(default="", repr=False)
     postgres: str = field(default="", repr=False)
     backend: str = "native"
 
     def as_env(self) -> dict[str, str]:
         """The environment variables that hand these services to another process."""
-        named = {"EDA_KAFKA_URL": self.kafka, "EDA_POSTGRES_DSN": self.postgres}
+        named = {
+            "EDA_KAFKA_URL": self.kafka,
+            "EDA_RABBITMQ_URL": self.rabbitmq,
+            "EDA_PUBSUB_URL": self.pubsub,
+            "EDA_POSTGRES_DSN": self.postgres,
+        }
         return {name: url for name, url in named.items() if url}
 
     def __repr__(self) -> str:
-        return f"Endpoints(kafka={address(self.kafka)!r}, postgres={address(self.postgres)!r}, backend={self.backend!r})"
+        services = {"kafka": self.kafka, "rabbitmq": self.rabbitmq, "pubsub": self.pubsub, "postgres": self.postgres}
+        shown = "".join(f"{name}={address(url)!r}, " for name, url in services.items())
+        return f"Endpoints({shown}backend={self.backend!r})"
 
 
 def address(url: str) -> str:

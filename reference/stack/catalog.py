@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from reference.stack.errors import StackError
 from reference.stack.kafka import Kafka
 from reference.stack.postgres import Postgres
+from reference.stack.pubsub import PubSub
+from reference.stack.rabbitmq import RabbitMQ
 from reference.stack.service import Service
 
 __all__ = ["SERVICES", "chosen"]
 
-SERVICES: dict[str, Service] = {service.name: service for service in (Kafka(), Postgres())}
+SERVICES: dict[str, Service] = {service.name: service for service in (Kafka(), RabbitMQ(), PubSub(), Postgres())}
 
 
 def chosen(names: Iterable[str] | None) -> list[Service]:

@@ -21,6 +21,8 @@ __all__ = ["app"]
 
 app = typer.Typer()
 
+LABS_STAND_ON = {"kafka", "postgres"}
+
 Services = Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", help="Services; all when none is named.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: includes the passwords.")]
 
@@ -92,10 +94,20 @@ def lab(
 ) -> None:
     """Start the stack and open the labs in JupyterLab, which replaces this process."""
     ready = jupyter.launch(port=port, browser=browser)
-    verbs.up(say=typer.echo)
+    _start_for_labs()
     typer.echo(f"\n  {ready.url}\n\nCtrl-C ends JupyterLab; the stack keeps running until: make down")
     sys.stdout.flush()
     os.execve(ready.argv[0], ready.argv, ready.environment)  # noqa: S606  # there is no shell to go through
+
+
+def _start_for_labs() -> None:
+    """Start what can be started. Without the ground of all labs there is nothing to open; the rest is said, and may wait."""
+    try:
+        verbs.up(say=typer.echo)
+    except StackError as error:
+        if not all(state.is_ready for state in verbs.status() if state.name in LABS_STAND_ON):
+            raise
+        typer.echo(f"\nnot everything is there: {error}\nThe labs open without it; what needs it will say so.", err=True)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from reference.stack.home import Home, checkout, write_whole
 from reference.stack.report import State
 from reference.stack.service import Service
 
-__all__ = ["command", "down", "engine_answers", "environment", "states", "up", "url"]
+__all__ = ["command", "down", "engine_answers", "environment", "remove_volumes", "states", "up", "url"]
 
 PATIENCE_S = 180
 ENGINE_S = 5.0
@@ -62,6 +62,12 @@ def down(services: Iterable[Service], home: Home, *, everything: bool) -> int:
         return len(running)
 
 
+def remove_volumes(home: Home) -> None:
+    """Throw away what the containers kept: with new passwords nobody could read it anyway."""
+    with home.lock():
+        _run([*command(home), "down", "--volumes"])
+
+
 def states(services: Iterable[Service], home: Home) -> list[State]:
     """What the engine says of each service; a container counts as ready when its health check passed."""
     rows = {row["Service"]: row for row in _rows(_run([*command(home), "ps", "--all", "--format", "json"], check=False))}
@@ -69,7 +75,7 @@ def states(services: Iterable[Service], home: Home) -> list[State]:
 
 
 def url(service: Service, home: Home) -> str:
-    return service.url(port=home.ports()[service.name], password=home.password(service.name))
+    return service.url(ports=home.ports(), password=home.password(service.name))
 
 
 def command(home: Home) -> list[str]:
@@ -110,6 +116,8 @@ def _await(service: Service, where: str) -> None:
     while True:
         try:
             return service.probe(where)
+        except StackError:  # it cannot be asked at all
+            raise
         except Exception as error:  # each client has its own family of errors, and until the deadline all mean: not yet
             if time.monotonic() > deadline:
                 hint = f"See: eda logs {service.name}"
@@ -118,7 +126,7 @@ def _await(service: Service, where: str) -> None:
 
 
 def _state(service: Service, row: dict[str, Any], home: Home) -> State:
-    if row.get("State") != "running" or service.name not in home.ports():
+    if row.get("State") != "running" or not service.ports.keys() <= home.ports().keys():
         return State(service.name, "failed" if row.get("ExitCode") else "stopped", "compose")
     healthy = row.get("Health") in {"healthy", "", None}
     return State(service.name, "ready" if healthy else "starting", "compose", url=url(service, home))

@@ -10,7 +10,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from reference.stack import artifacts, compose, java, ports
+from reference.stack import artifacts, compose, java, ports, pubsub, rabbitmq
 from reference.stack.catalog import SERVICES
 from reference.stack.errors import StackError
 from reference.stack.home import Home, downloads
@@ -20,6 +20,7 @@ from reference.stack.supervision import Supervisor
 __all__ = ["Check", "examine"]
 
 DISK_GB = 2.0
+USED = ("", "rabbitmq", "pubsub")  # the extras whose clients ask the services whether they answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ class Check:
 
 def examine() -> list[Check]:
     """Every check, in the order in which one would mend things."""
-    checks: list[Callable[[], Check]] = [_packages, _java, _maven, _jars, _postgres, _setpriv, _docker, _ports, _disk, _home]
+    checks: list[Callable[[], Check]] = [
+        _packages, _java, _maven, _jars, _postgres, _rabbitmq, _pubsub, _setpriv, _docker, _ports, _disk, _home,
+    ]  # fmt: skip
     return [check() for check in checks]
 
 
@@ -49,7 +52,7 @@ def _packages() -> Check:
     missing = []
     for line in requires("eda-labs") or []:
         wish = Requirement(line)
-        if wish.marker is None or wish.marker.evaluate({"extra": ""}):
+        if wish.marker is None or any(wish.marker.evaluate({"extra": extra}) for extra in USED):
             try:
                 version(wish.name)
             except PackageNotFoundError:
@@ -79,6 +82,22 @@ def _jars() -> Check:
 def _postgres() -> Check:
     there = unpacked()
     return Check("postgres binaries", there is not None, str(there or "not unpacked"), "" if there else "eda fetch")
+
+
+def _rabbitmq() -> Check:
+    try:
+        script = rabbitmq.server()
+    except StackError:
+        return Check("rabbitmq-server", False, "none", f"{rabbitmq.INSTALL}; its service need not run")
+    return Check("rabbitmq-server", True, f"{script.parent}, {rabbitmq.release(script) or 'version unknown'}")
+
+
+def _pubsub() -> Check:
+    try:
+        path = pubsub.jar()
+    except StackError as error:
+        return Check("pub/sub emulator", False, str(error), pubsub.INSTALL)
+    return Check("pub/sub emulator", True, f"{path}, {pubsub.release(path) or 'version unknown'}")
 
 
 def _setpriv() -> Check:

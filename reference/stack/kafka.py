@@ -16,7 +16,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from reference.brokers.kafka_address import KafkaAddress
+from reference.brokers.kafka.address import KafkaAddress
 from reference.stack import artifacts, java
 from reference.stack.home import Home, write_whole
 from reference.stack.service import Program, Site
@@ -93,8 +93,8 @@ class Kafka:
     variable: str = "EDA_KAFKA_URL"
     ports: Mapping[str, int] = field(default_factory=lambda: {"kafka": 19092, "kafka-controller": 19093})
 
-    def url(self, *, port: int, password: str) -> str:
-        return f"kafka://{USER}:{password}@127.0.0.1:{port}"
+    def url(self, *, ports: Mapping[str, int], password: str) -> str:
+        return f"kafka://{USER}:{password}@127.0.0.1:{ports['kafka']}"
 
     def data(self, home: Home) -> Path:
         return home.path / "kafka"

@@ -15,7 +15,7 @@ from reference.stack.errors import StackError
 from reference.stack.home import Home
 from reference.stack.processes import sweep
 from reference.stack.report import State
-from reference.stack.service import Service, Site
+from reference.stack.service import ANSWERED, Service, Site
 from reference.stack.supervision import Supervisor
 
 __all__ = ["down", "states", "up", "url"]
@@ -64,11 +64,11 @@ def states(services: Iterable[Service], home: Home) -> list[State]:
 
 def url(service: Service, home: Home) -> str:
     """The URL of a service that was started here before."""
-    return service.url(port=home.ports()[service.name], password=home.password(service.name))
+    return service.url(ports=home.ports(), password=home.password(service.name))
 
 
 def _state(service: Service, known: dict[str, object], ready: dict[str, float], taken: dict[str, int], home: Home) -> State:
-    if known.get("statename") not in RUNNING or service.name not in taken:
+    if known.get("statename") not in RUNNING or not service.ports.keys() <= taken.keys():
         # STOPPED is what we asked for; EXITED, whatever the code, is not.
         return State(service.name, "failed" if known.get("statename") in {"EXITED", "FATAL", "BACKOFF"} else "stopped", "native")
     pid = int(str(known["pid"]))
@@ -118,7 +118,7 @@ class _Start:
         program = service.prepare(site)
         with self._turn:
             self.supervisor.start(service.name, program)
-        self._await(service, service.url(port=site.ports[service.name], password=site.password))
+        self._await(service, service.url(ports=site.ports, password=site.password))
         self._remember(service)
         self.say(f"{service.name} is up at 127.0.0.1:{site.ports[service.name]} after {time.monotonic() - began:.1f} s")
 
@@ -137,6 +137,8 @@ class _Start:
                 raise StackError(f"{service.name} stopped while it was starting. {self._log(service)}")
             try:
                 return service.probe(where)
+            except StackError:  # it cannot be asked at all
+                raise
             except Exception as error:  # each client has its own family of errors, and until the deadline all mean: not yet
                 if time.monotonic() > deadline:
                     late = f"{service.name} did not answer in {PATIENCE_S:.0f} s: {error}"
@@ -155,6 +157,7 @@ class _Start:
         return f"The end of {path}:" + "".join(f"\n  {line}" for line in lines)
 
     def _remember(self, service: Service) -> None:
+        (service.data(self.home) / ANSWERED).touch()
         with self._turn:
             pid = self.supervisor.states()[service.name]["pid"]
             self.home.remember_ready(self.home.ready() | {service.name: {"pid": pid, "at": time.time()}})

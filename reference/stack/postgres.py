@@ -50,8 +50,8 @@ class Postgres:
     variable: str = "EDA_POSTGRES_DSN"
     ports: Mapping[str, int] = field(default_factory=lambda: {"postgres": 15432})
 
-    def url(self, *, port: int, password: str) -> str:
-        return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{DATABASE}"
+    def url(self, *, ports: Mapping[str, int], password: str) -> str:
+        return f"postgresql://{USER}:{password}@127.0.0.1:{ports['postgres']}/{DATABASE}"
 
     def data(self, home: Home) -> Path:
         """In the home; but when root's Postgres user cannot walk there (a clone under ``/root``), in ``/var/lib``."""

@@ -1,7 +1,6 @@
 """What a service is to the stack: how it is prepared, started, stopped and asked whether it answers.
 
-One file a service (:mod:`reference.stack.kafka`, :mod:`reference.stack.postgres`) and one line in
-:mod:`reference.stack.catalog`.
+One file a service, such as :mod:`reference.stack.kafka`, and one line in :mod:`reference.stack.catalog`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,10 @@ from typing import Protocol
 
 from reference.stack.home import Home
 
-__all__ = ["Program", "Service", "Site"]
+__all__ = ["ANSWERED", "Program", "Service", "Site"]
+
+# A file in a service's data directory, there since it first answered: data without it is nobody's, and may be half made.
+ANSWERED = "answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ class Service(Protocol):
     def ports(self) -> Mapping[str, int]:
         """The ports it would like, by name; the one clients use is called like the service."""
 
-    def url(self, *, port: int, password: str) -> str:
-        """The URL a client uses, password included."""
+    def url(self, *, ports: Mapping[str, int], password: str) -> str:
+        """The URL a client uses, password included; ``ports`` has at least the service's own."""
 
     def data(self, home: Home) -> Path:
         """Where it keeps its data when it runs natively."""

@@ -1,7 +1,8 @@
 """``up``, ``down``, ``status`` and ``endpoints``: the stack, whoever runs it.
 
-For each service: an environment variable that names one (``EDA_KAFKA_URL``, ``EDA_POSTGRES_DSN``) wins; else Docker
-compose when an engine answers; else processes of this machine. ``EDA_BACKEND`` (env, compose, native) decides instead.
+For each service: an environment variable that names one (``EDA_KAFKA_URL``, ``EDA_POSTGRES_DSN``, …) wins; else Docker
+compose when an engine answers; else processes of this machine. ``EDA_BACKEND`` (env, compose, native) decides instead;
+with ``env``, the stack is what the environment names.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def up(
     With ``owner`` the stack ends when this process does, even by SIGKILL; call it from the thread that lives longest, for
     Linux ties the two by thread. ``say`` receives a line a service. A second call is a no-op. Raises :class:`StackError`.
     """
-    wanted = chosen(services)
+    wanted = _asked_for(services)
     inside = [service for service in wanted if not _outside(service)]
     for service in wanted:
         if service not in inside:
@@ -66,6 +67,8 @@ def erase(*, home: Where = None) -> None:
     """Stop everything and forget it: data, credentials, ports and logs. What was downloaded stays."""
     place = Home.open(home)
     down(home=home)
+    if backend(place) == "compose":
+        compose.remove_volumes(place)
     for service in chosen(None):
         shutil.rmtree(service.data(place), ignore_errors=True)
     for name in ("credentials.json", "ports.json", "ready.json", "compose.env"):
@@ -77,19 +80,20 @@ def erase(*, home: Where = None) -> None:
 def status(*, home: Where = None) -> list[State]:
     """One :class:`State` a service, started or not."""
     place = Home.open(home)
-    wanted = chosen(None)
-    inside = [service for service in wanted if not _outside(service)]
+    if os.environ.get("EDA_BACKEND") == "env":
+        return [_outside_state(service) for service in chosen(None)]
+    inside = [service for service in chosen(None) if not _outside(service)]
     known = {state.name: state for state in BACKENDS[backend(place)].states(inside, place)} if inside else {}
-    return [known.get(service.name) or State(service.name, "external", "env", url=_outside(service)) for service in wanted]
+    return [known.get(service.name) or _outside_state(service) for service in chosen(None)]
 
 
 def endpoints(*services: str, home: Where = None) -> Endpoints:
     """Where these services (all, when none is named) answer. Starts nothing: raises :class:`StackDown` instead."""
-    wanted = {service.name for service in chosen(services)}
+    wanted = {service.name for service in _asked_for(services)}
     states = [state for state in status(home=home) if state.name in wanted]
     missing = [state.name for state in states if not state.is_ready]
     if missing:
-        raise StackDown(f"{' and '.join(missing)} not running: eda up" + "".join(f" {name}" for name in services))
+        raise StackDown(f"{_listed(missing)} not running: eda up" + "".join(f" {name}" for name in services))
     inside = {state.backend for state in states} - {"env"}
     return Endpoints(**{state.name: state.url for state in states}, backend=inside.pop() if inside else "env")
 
@@ -112,13 +116,30 @@ def log_of(service: str, *, home: Where = None) -> Path:
     return path
 
 
+def _asked_for(services: Iterable[str] | None) -> list[Service]:
+    """These; all of them when none is named, or, with ``EDA_BACKEND=env``, all that the environment names."""
+    wanted = chosen(services)
+    if os.environ.get("EDA_BACKEND") != "env":
+        return wanted
+    named = [service for service in wanted if _outside(service)]
+    missing = [service.variable for service in wanted if service not in named]
+    if missing and (services or not named):
+        raise StackError(f"EDA_BACKEND is env and {_listed(missing)} is not set")
+    return named
+
+
 def _outside(service: Service) -> str:
     """The URL that the environment gives this service, or the empty string."""
-    wish = os.environ.get("EDA_BACKEND", "")
-    named = os.environ.get(service.variable, "") if wish in {"", "env"} else ""
-    if wish == "env" and not named:
-        raise StackError(f"EDA_BACKEND is env and {service.variable} is not set")
-    return named
+    return os.environ.get(service.variable, "") if os.environ.get("EDA_BACKEND", "") in {"", "env"} else ""
+
+
+def _outside_state(service: Service) -> State:
+    where = _outside(service)
+    return State(service.name, "external" if where else "stopped", "env", url=where)
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _ask(service: Service, say: Callable[[str], None]) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from reference.stack import erase
+from reference.stack.catalog import SERVICES
 
 
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of this machine, on free ports, whatever the environment says."""
-    for name in ("EDA_KAFKA_URL", "EDA_POSTGRES_DSN"):
-        monkeypatch.delenv(name, raising=False)
+    for service in SERVICES.values():
+        monkeypatch.delenv(service.variable, raising=False)
     monkeypatch.setenv("EDA_BACKEND", "native")
     monkeypatch.setenv("EDA_PORTS", "free")
 

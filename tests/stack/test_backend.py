@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.stack import StackError, compose, verbs
+from reference.stack import Endpoints, StackError, compose, verbs
 from reference.stack.home import Home
 
 
@@ -53,6 +53,22 @@ def test_the_backend_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("EDA_BACKEND", "podman")
     with pytest.raises(StackError, match="write native, compose or env"):
         verbs.backend(Home.open(tmp_path))
+
+
+def test_with_the_environment_alone_the_stack_is_what_it_names(native: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to name services that they do not use; what is not named is neither started nor asked."""
+    monkeypatch.setenv("EDA_BACKEND", "env")
+    monkeypatch.setenv("EDA_POSTGRES_DSN", "postgresql://lab@127.0.0.1:1/shop")
+    assert verbs.endpoints() == Endpoints(postgres="postgresql://lab@127.0.0.1:1/shop", backend="env")
+    assert {state.name: state.state for state in verbs.status()} == {
+        "kafka": "stopped",
+        "rabbitmq": "stopped",
+        "pubsub": "stopped",
+        "postgres": "external",
+    }
+    monkeypatch.delenv("EDA_POSTGRES_DSN")
+    with pytest.raises(StackError, match="EDA_KAFKA_URL, EDA_RABBITMQ_URL, EDA_PUBSUB_URL and EDA_POSTGRES_DSN is not set"):
+        verbs.up()
 
 
 def test_the_environment_must_name_what_it_is_asked_for(native: None, monkeypatch: pytest.MonkeyPatch) -> None:

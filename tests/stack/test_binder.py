@@ -23,6 +23,7 @@ def dockerfile() -> str:
 PARTS = [
     "openjdk-17-jre-headless",
     "maven",
+    "rabbitmq-server",
     'env update -p ${NB_PYTHON_PREFIX} --file "binder/environment.yml"',
     "./binder/postBuild",
     'R2D_ENTRYPOINT="${REPO_DIR}/binder/start"',
@@ -31,7 +32,7 @@ PARTS = [
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_image_has_our_parts(dockerfile: str, part: str) -> None:
-    """Java, Maven, Python, what is installed at build, what runs at start."""
+    """Java, Maven, RabbitMQ, Python, what is installed at build, what runs at start."""
     assert part in dockerfile
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import psycopg
 from confluent_kafka import Producer
 
-from reference.brokers.kafka_address import KafkaAddress
+from reference.brokers.kafka.address import KafkaAddress
 from reference.stack import Endpoints
 
 
