@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 
-from reference.brokers.kafka_address import KafkaAddress
-from reference.stack import Endpoints
+from reference.brokers.kafka.address import KafkaAddress
+from reference.stack import Endpoints, status, up
 
 
 @pytest.fixture
@@ -42,6 +43,22 @@ def topic(stack: Endpoints) -> Iterator[Callable[..., str]]:
     yield make
     for deletion in admin.delete_topics(made).values() if made else ():
         deletion.exception(timeout=30)
+
+
+@pytest.fixture
+def restart(stack: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """``restart("kafka")`` kills the session's broker with SIGKILL and starts it again on its old data."""
+
+    def kill_and_start(service: str) -> None:
+        monkeypatch.setenv("EDA_BACKEND", "native")
+        victim = psutil.Process(next(state.pid for state in status() if state.name == service and state.pid))
+        victim.kill()
+        gone, _ = psutil.wait_procs([victim], timeout=30)
+        assert gone
+        up([service])
+        monkeypatch.setenv("EDA_BACKEND", "env")
+
+    return kill_and_start
 
 
 @pytest.fixture

@@ -5,10 +5,13 @@ from reference.brokers.protocol import (
     Broker,
     BrokerUnavailable,
     Capabilities,
+    DeadLetters,
     Delivery,
     Message,
     NotConfirmed,
+    NotOffered,
     Subscription,
+    UnknownGroup,
     UnknownTopic,
 )
 
@@ -16,10 +19,13 @@ __all__ = [
     "Broker",
     "BrokerUnavailable",
     "Capabilities",
+    "DeadLetters",
     "Delivery",
     "Message",
     "NotConfirmed",
+    "NotOffered",
     "Subscription",
+    "UnknownGroup",
     "UnknownTopic",
     "connect",
 ]

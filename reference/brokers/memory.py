@@ -8,15 +8,20 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
-from reference.brokers.protocol import Capabilities, Delivery, Message, NotConfirmed, UnknownTopic
+from reference.brokers.protocol import Capabilities, DeadLetters, Delivery, Message, NotConfirmed, UnknownTopic
 
 __all__ = ["MemoryBroker"]
 
+LACKS: Final = (
+    "durable", "redelivery_count", "dead_letters", "replay_by_time", "transactions", "filters", "delayed_delivery",
+    "exactly_once_delivery",
+)  # fmt: skip
 CAPABILITIES: Final = Capabilities(
     ordered_by_key=True,
     redelivery_count=False,
@@ -26,7 +31,12 @@ CAPABILITIES: Final = Capabilities(
     transactions=False,
     filters=False,
     delayed_delivery=False,
+    lag=True,
+    binary_headers=True,
+    repeated_headers=True,
     max_message_bytes=1_048_588,
+    durable=False,
+    notes=dict.fromkeys(LACKS, "it stands in for a broker in unit tests, and goes with its process: use a real one"),
 )
 
 
@@ -48,7 +58,9 @@ class MemoryBroker:
         self._partitions: dict[str, int] = {}
         self._groups: dict[str, _Group] = {}
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
+        if delay_s > 0:
+            CAPABILITIES.demand("delayed_delivery", of=self.url)
         failures: dict[int, str] = {}
         blocked: set[tuple[str, str]] = set()
         with self._lock:
@@ -63,7 +75,18 @@ class MemoryBroker:
         if failures:
             raise NotConfirmed(failures)
 
-    def subscribe(self, topics: Sequence[str], *, group: str) -> MemorySubscription:
+    def subscribe(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        dead_letters: DeadLetters | None = None,
+        only: Mapping[str, str] | None = None,
+    ) -> MemorySubscription:
+        if dead_letters is not None:
+            CAPABILITIES.demand("dead_letters", of=self.url)
+        if only:
+            CAPABILITIES.demand("filters", of=self.url)
         with self._lock:
             for topic in topics:
                 self._known(topic)
@@ -87,6 +110,9 @@ class MemoryBroker:
         with self._lock:
             held = [delivery for at in self._known(topic) for delivery in self._logs[at]]
         return iter(held)
+
+    def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:
+        CAPABILITIES.demand("replay_by_time", of=self.url)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -132,6 +158,7 @@ class MemorySubscription:
         self._next: dict[tuple[str, int], int] = {}
         self._open: dict[tuple[str, int], dict[int, bool]] = {}
         self._resume_at: dict[tuple[str, int], float] = {}
+        self._closed = False
 
     def assign(self, positions: dict[tuple[str, int], int]) -> None:
         """Called by the broker, under its lock, when members come and go."""
@@ -143,8 +170,8 @@ class MemorySubscription:
         with broker._lock:
             now = time.monotonic()
             until = min([timeout_s, *(when - now for when in self._resume_at.values() if when > now)])
-            broker._lock.wait_for(lambda: any(n < len(broker._logs[at]) for at, n in self._ready()), until)
-            return self._take(limit)
+            broker._lock.wait_for(lambda: self._closed or any(n < len(broker._logs[at]) for at, n in self._ready()), until)
+            return [] if self._closed else self._take(limit)
 
     def ack(self, delivery: Delivery) -> None:
         at = (delivery.topic, delivery.partition)
@@ -169,8 +196,10 @@ class MemorySubscription:
         with self._broker._lock:
             members = self._broker._groups[self._group].members
             if self in members:
+                self._closed = True
                 members.remove(self)
                 self._broker._rebalance(self._group)
+                self._broker._lock.notify_all()
 
     def _ready(self) -> list[tuple[tuple[str, int], int]]:
         now = time.monotonic()

@@ -6,12 +6,23 @@ Killed at any line, the history holds a prefix of what was done by each process;
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from reference.brokers import Broker, BrokerUnavailable, Capabilities, Delivery, Message, NotConfirmed, Subscription
+from reference.brokers import (
+    Broker,
+    BrokerUnavailable,
+    Capabilities,
+    DeadLetters,
+    Delivery,
+    Message,
+    NotConfirmed,
+    NotOffered,
+    Subscription,
+)
 from reference.delivery.consumer import Point
 from reference.event import Event
 from reference.evidence.history import History, Record
@@ -33,12 +44,12 @@ class RecordingBroker:
     def capabilities(self) -> Capabilities:
         return self._inner.capabilities
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """Every message is ``ok``, ``fail`` when refused, or ``info`` when nobody knows."""
         failed: frozenset[int] = frozenset()
         unknown = False
         try:
-            self._inner.publish(messages)
+            self._inner.publish(messages, delay_s=delay_s)
         except NotConfirmed as error:
             failed = frozenset(error.failures)
             raise
@@ -50,8 +61,16 @@ class RecordingBroker:
                 phase = "info" if unknown else "fail" if index in failed else "ok"
                 self._history.add(Record(op="publish", phase=phase, event=_id(message.headers), key=message.key))  # type: ignore[arg-type]
 
-    def subscribe(self, topics: Sequence[str], *, group: str) -> Subscription:
-        return RecordingSubscription(self._inner.subscribe(topics, group=group), self._history)
+    def subscribe(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        dead_letters: DeadLetters | None = None,
+        only: Mapping[str, str] | None = None,
+    ) -> Subscription:
+        inner = self._inner.subscribe(topics, group=group, dead_letters=dead_letters, only=only)
+        return RecordingSubscription(inner, self._history)
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:
         self._inner.create_topic(name, partitions=partitions)
@@ -61,6 +80,9 @@ class RecordingBroker:
 
     def replay(self, topic: str) -> Iterator[Delivery]:
         return self._inner.replay(topic)
+
+    def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:
+        self._inner.rewind(topics, group=group, to=to)
 
     def close(self) -> None:
         self._inner.close()
@@ -118,7 +140,7 @@ class LagProbe:
         while not self._stop.wait(1 / self._hz):
             try:
                 self.sample()
-            except (BrokerUnavailable, LookupError) as error:  # a broker that is away is a gap in the picture
+            except (BrokerUnavailable, LookupError, NotOffered) as error:  # a broker that is away is a gap in the picture
                 self._history.add(Record(op="lag", phase="fail", group=self._group, note=str(error)))
 
     def __enter__(self) -> Self:

@@ -12,8 +12,8 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from reference.brokers import Broker, BrokerUnavailable, Delivery, Message, NotConfirmed, UnknownTopic
-from reference.brokers import kafka_publisher as module
 from reference.brokers.kafka import KafkaBroker
+from reference.brokers.kafka import publisher as module
 from reference.stack import Endpoints
 
 NewTopic = Callable[..., str]
@@ -241,6 +241,7 @@ def test_keys_live_where_java_clients_put_them(
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("transactions", broker="kafka")
 def test_a_replay_passes_aborted_transactions_and_ends(kafka: KafkaBroker, new_topic: NewTopic) -> None:
     """What was aborted is not there, and the markers at the end are not waited for."""
     topic = new_topic(1)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reference.brokers.kafka_address import KafkaAddress
+from reference.brokers.kafka.address import KafkaAddress
 
 
 def test_an_address_is_host_and_port() -> None:

@@ -1,7 +1,7 @@
 """Kafka behind the :class:`~reference.brokers.protocol.Broker` protocol, by confluent-kafka.
 
-Publishing is :mod:`reference.brokers.kafka_publisher`, consuming :mod:`reference.brokers.kafka_subscription`, and what the
-cluster says of itself :mod:`reference.brokers.kafka_cluster`; each says what it promises when killed.
+Publishing is :mod:`reference.brokers.kafka.publisher`, consuming :mod:`reference.brokers.kafka.subscription`, and what the
+cluster says of itself :mod:`reference.brokers.kafka.cluster`; each says what it promises when killed.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from reference.brokers.kafka_address import KafkaAddress
-from reference.brokers.kafka_cluster import KafkaCluster
-from reference.brokers.kafka_publisher import KafkaPublisher
-from reference.brokers.kafka_subscription import KafkaSubscription, is_end, is_record, take, to_delivery
-from reference.brokers.protocol import Capabilities, Delivery, Message
+from reference.brokers.kafka.address import KafkaAddress
+from reference.brokers.kafka.cluster import KafkaCluster
+from reference.brokers.kafka.publisher import KafkaPublisher
+from reference.brokers.kafka.subscription import KafkaSubscription, is_end, is_record, take, to_delivery
+from reference.brokers.protocol import Capabilities, DeadLetters, Delivery, Message
 
 __all__ = ["KafkaBroker"]
 
@@ -33,7 +34,17 @@ CAPABILITIES: Final = Capabilities(
     transactions=True,
     filters=False,
     delayed_delivery=False,
+    lag=True,
+    binary_headers=True,
+    repeated_headers=True,
     max_message_bytes=1_048_588,
+    notes={
+        "exactly_once_delivery": "by transactions inside Kafka, which nothing else is part of: claim each event in an inbox",
+        "redelivery_count": "a group has one offset a partition and no count: count in the consumer, or in a header",
+        "dead_letters": "a log moves nothing: the consumer publishes what it gives up to a topic of dead letters, then acks",
+        "filters": "brokers do not look into records: skip in the consumer, or write to topics of their own",
+        "delayed_delivery": "a log is read in order: wait in the consumer, or use retry topics, one a delay",
+    },
 )
 
 
@@ -63,11 +74,24 @@ class KafkaBroker:
         """The librdkafka settings that reach this cluster, credentials included, for a client of one's own."""
         return dict(self._address.client)
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """See :meth:`Broker.publish`. An event over the topic's ``max.message.bytes`` is refused before it is sent."""
+        if delay_s > 0:
+            CAPABILITIES.demand("delayed_delivery", of=self.url)
         self._publisher.publish(messages)
 
-    def subscribe(self, topics: Sequence[str], *, group: str) -> KafkaSubscription:
+    def subscribe(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        dead_letters: DeadLetters | None = None,
+        only: Mapping[str, str] | None = None,
+    ) -> KafkaSubscription:
+        if dead_letters is not None:
+            CAPABILITIES.demand("dead_letters", of=self.url)
+        if only:
+            CAPABILITIES.demand("filters", of=self.url)
         for topic in topics:
             self._cluster.partitions(topic)
         return KafkaSubscription(self._client, topics, group=group, url=self.url)
@@ -81,6 +105,10 @@ class KafkaBroker:
     def replay(self, topic: str) -> Iterator[Delivery]:
         """See :meth:`Broker.replay`. Aborted transactions are not part of what a topic holds, nor are open ones yet."""
         return self._between(self._cluster.starts(topic), self._cluster.ends(topic), topic)
+
+    def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:
+        """See :meth:`Broker.rewind`. Kafka refuses while a member is in the group: :class:`BrokerUnavailable` says so."""
+        self._cluster.rewind(topics, group, to)
 
     def _between(self, starts: Mapping[int, int], ends: Mapping[int, int], topic: str) -> Iterator[Delivery]:
         # An end may stand behind a transaction's marker, or behind records that have expired meanwhile: no record is the

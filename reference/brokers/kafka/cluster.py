@@ -1,9 +1,10 @@
-"""What a Kafka cluster says of itself: topics, limits, offsets, lag. Only topic creation changes anything."""
+"""What a Kafka cluster says of itself: topics, limits, offsets, lag; and its two levers, topics made and groups rewound."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import stamina
@@ -83,6 +84,23 @@ class KafkaCluster:
         committed = self._committed(group, [TopicPartition(*at) for at in ends])
         return {at: max(0, end - max(committed.get(at, -1), starts[at])) for at, end in ends.items()}
 
+    def rewind(self, topics: Sequence[str], group: str, to: datetime) -> None:
+        """Set what ``group`` has committed to the first record at ``to`` or later, in every partition at once.
+
+        Raises :class:`ValueError` for a time without its UTC offset.
+        """
+        if to.tzinfo is None:
+            raise ValueError(f"a time to rewind to must carry its UTC offset, got {to.isoformat()}")
+        ends = self._offsets(topics, OffsetSpec.latest())
+        since = self._offsets(topics, OffsetSpec.for_timestamp(int(to.timestamp() * 1000)))
+        offsets = [TopicPartition(*at, since[at] if since[at] >= 0 else end) for at, end in ends.items()]
+        try:
+            for attempt in self._retrying(_is_moving):
+                with attempt:
+                    self._asker(group).commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise self.unavailable(f"did not rewind group {group!r}, which must be empty: {_why(error)}") from error
+
     def unavailable(self, what: str) -> BrokerUnavailable:
         """The error to raise when the cluster does not do its part, with what the client last heard from it."""
         heard = f" (last heard: {self._heard()})" if self._heard() else ""
@@ -121,10 +139,7 @@ class KafkaCluster:
         # Not AdminClient.list_consumer_group_offsets: while the group's coordinator moves or loads, librdkafka 2.16 hands
         # the answer to a consumer group that an admin client does not have, and the process dies of it. A consumer that
         # subscribes to nothing joins nothing and asks the same question.
-        with self._lock:
-            if group not in self._askers:
-                self._askers[group] = Consumer({**self._client, "group.id": group, "enable.auto.commit": False})
-            asker = self._askers[group]
+        asker = self._asker(group)
         try:
             for attempt in self._retrying(_is_moving):
                 with attempt:
@@ -133,6 +148,11 @@ class KafkaCluster:
             raise self.unavailable(f"does not tell group {group!r}: {_why(error)}") from error
         raise AssertionError("stamina either returned or raised")
 
+    def _asker(self, group: str) -> Consumer:
+        with self._lock:
+            if group not in self._askers:
+                self._askers[group] = Consumer({**self._client, "group.id": group, "enable.auto.commit": False})
+            return self._askers[group]
 
 
 def _is_moving(error: Exception) -> bool:

@@ -15,28 +15,13 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as Report
 
-from reference.brokers.kafka_cluster import KafkaCluster
+from reference.brokers.kafka.cluster import KafkaCluster
+from reference.brokers.kafka.settings import BATCH_BYTES, PRODUCER
 from reference.brokers.protocol import Headers, Message, NotConfirmed, UnknownTopic
 
 __all__ = ["PRODUCER", "KafkaPublisher"]
 
-BATCH_BYTES: Final = 1_000_000
 RECORD_OVERHEAD_BYTES: Final = 100  # batch header, varints and timestamps of a lone record, rounded up
-
-PRODUCER: Final[Mapping[str, Any]] = {
-    "acks": "all",  # guide: Kafka Essentials
-    "enable.idempotence": True,  # keeps order with up to five requests in flight, not only one
-    "enable.gapless.guarantee": True,  # when the broker refuses one event for good, none behind it goes before we know
-    "compression.type": "zstd",
-    "partitioner": "murmur2_random",  # as Java clients place keys: changing over from Debezium moves none
-    "linger.ms": 5,  # a flush ends the linger, so it costs a page nothing
-    "batch.size": BATCH_BYTES,
-    "message.max.bytes": 64 * BATCH_BYTES,  # the topic's own limit is checked before sending, and named
-    "message.timeout.ms": 0,  # librdkafka must not drop one event of a key and send the next; publish bounds the wait
-    "delivery.report.only.error": True,  # a report per event costs a tenth of the throughput
-    "queue.buffering.max.messages": 1_000_000,
-}
-
 
 # What the client logs of a refusal is in the error that names the message; who wants the rest can listen here.
 log = logging.getLogger("reference.brokers.librdkafka")

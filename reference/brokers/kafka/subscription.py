@@ -6,6 +6,7 @@ was not acked comes back, to this member or to another.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -13,18 +14,14 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
+from reference.brokers.kafka.settings import CONSUMER
 from reference.brokers.protocol import BrokerUnavailable, Delivery, UnknownTopic
 
 __all__ = ["KafkaSubscription", "is_end", "is_record", "take", "to_delivery"]
 
-CONSUMER: Final[Mapping[str, Any]] = {
-    "group.protocol": "consumer",  # KIP-848: the broker assigns, one member's coming or going does not stop the rest
-    "enable.auto.commit": False,  # acked means applied, never merely fetched
-    "auto.offset.reset": "earliest",
-    "fetch.wait.max.ms": 100,
-}
 COMMIT_EVERY_S: Final = 0.1
 LOOK_EVERY_S: Final = 1.0
+SLICE_S: Final = 0.2
 _GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
 
@@ -37,16 +34,19 @@ class KafkaSubscription:
         self._commit: dict[tuple[str, int], int] = {}
         self._resume_at: dict[tuple[str, int], float] = {}
         self._committed_at = self._looked_at = time.monotonic()
+        self._receiving, self._closing = threading.Lock(), threading.Event()
         self._consumer = Consumer({**client, **CONSUMER, "group.id": group})
         self._consumer.subscribe(list(topics), on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         """See the protocol. Raises :class:`UnknownTopic` when a topic was deleted, :class:`BrokerUnavailable` otherwise."""
-        self._commit_acked(within_s=COMMIT_EVERY_S)
-        timeout_s = self._resume_due(timeout_s)
-        records = take(self._consumer, limit, timeout_s)
-        if not records:
-            self._look_for_topics()
+        with self._receiving:
+            if self._closing.is_set():
+                return []
+            self._commit_acked(within_s=COMMIT_EVERY_S)
+            records = self._take(limit, self._resume_due(timeout_s))
+            if not records and not self._closing.is_set():
+                self._look_for_topics()
         deliveries = [to_delivery(record, self._group) for record in records if is_record(record, self._url)]
         for delivery in deliveries:
             self._open.setdefault((delivery.topic, delivery.partition), {})[delivery.offset] = False
@@ -74,8 +74,21 @@ class KafkaSubscription:
                 self._resume_at[at] = time.monotonic() + delay_s
 
     def close(self) -> None:
-        self._commit_acked(within_s=0, wait=True)
-        self._consumer.close()
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        with self._receiving:
+            self._commit_acked(within_s=0, wait=True)
+            self._consumer.close()
+
+    def _take(self, limit: int, timeout_s: float) -> list[Record]:
+        """Wait in slices, so that whoever closes us from another thread does not wait for the whole timeout."""
+        until = time.monotonic() + timeout_s
+        while True:
+            left = until - time.monotonic()
+            records = take(self._consumer, limit, max(0.0, min(left, SLICE_S)))
+            if records or left <= SLICE_S or self._closing.is_set():
+                return records
 
     def _resume_due(self, timeout_s: float) -> float:
         """Let partitions go on whose delay is over; how long to wait at most, so that the next one is in time."""

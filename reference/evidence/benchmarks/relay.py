@@ -22,7 +22,7 @@ from confluent_kafka import Producer
 
 from reference.brokers import Broker
 from reference.brokers.kafka import KafkaBroker
-from reference.brokers.kafka_publisher import PRODUCER
+from reference.brokers.kafka.publisher import PRODUCER
 from reference.delivery import outbox
 from reference.delivery.relay import Relay
 from reference.delivery.rows import COLUMNS, Envelope, Page

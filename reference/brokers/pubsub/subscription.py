@@ -1,0 +1,155 @@
+"""One member of a consumer group: a stream for each topic, what it brought, and the leases on it.
+
+Killed at any line: what was not acked at the service is delivered to another member when its lease has run out, within
+ten seconds; after a close, at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from reference.brokers.protocol import BrokerUnavailable, DeadLetters, Delivery
+from reference.brokers.pubsub.backlog import Backlog
+from reference.brokers.pubsub.connection import PubSubConnection
+from reference.brokers.pubsub.leases import Leases
+from reference.brokers.pubsub.stream import PubSubStream
+from reference.brokers.pubsub.topology import PubSubTopology
+
+__all__ = ["PubSubSubscription"]
+
+WINDOW: Final = 1_000
+COUNTED_WINDOW: Final = 100  # where a member's leaving counts as a failure of all it held, it holds less
+HOLD_AT_MOST: Final = 10_000  # the emulator sends all there is, whatever the window
+LOOK_EVERY_S: Final = 2.0
+
+
+class PubSubSubscription:
+    """See :class:`~reference.brokers.protocol.Subscription`. Acks reach the service within some ten milliseconds.
+
+    With ``?exactly_once=true`` the service confirms acks. One it refuses is logged and changes nothing else: the delivery
+    comes again, as after any ack that came too late.
+    """
+
+    def __init__(
+        self,
+        connection: PubSubConnection,
+        topology: PubSubTopology,
+        subscriptions: Mapping[str, str],
+        *,
+        group: str,
+        dead_letters: DeadLetters | None,
+    ) -> None:
+        after = dead_letters.after if dead_letters else None
+        self._connection, self._topology, self._group = connection, topology, group
+        self._backlog = Backlog(group, ordered=connection.address.ordered, after=after)
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        self._closed = False
+        self._looked_at = time.monotonic()
+        self._leases = Leases(connection, self._backlog, self._lock, group=group)
+        self._streams = {
+            topic: PubSubStream(
+                connection,
+                path,
+                window=WINDOW if after is None else COUNTED_WINDOW,
+                arrived=partial(self._arrived, topic),
+                look=partial(topology.look, topic, group),
+                changed=self._changed,
+            )
+            for topic, path in subscriptions.items()
+        }
+
+    def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
+        """See the protocol. Raises :class:`UnknownTopic` or :class:`UnknownGroup` when one was deleted, and
+        :class:`BrokerUnavailable` while it has been away for longer than the broker's ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._leases.used_at = time.monotonic()
+        with self._news:
+            while not (taken := self._take(limit)) and not self._closed:
+                self._raise_what_is_lost()
+                if (left := deadline - time.monotonic()) <= 0:
+                    break
+                self._news.wait(self._at_most(left))
+        if not taken and not self._closed:
+            self._raise_trouble()
+            self._look_for_topics()
+        return taken
+
+    def ack(self, delivery: Delivery) -> None:
+        with self._lock:
+            self._backlog.ack(delivery)
+            self._pay()
+
+    def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
+        """See the protocol. In a group with dead letters the service gets the message back, and counts; its bucket waits."""
+        with self._lock:
+            self._backlog.nack(delivery, now=time.monotonic(), delay_s=delay_s)
+            self._pay()
+
+    def close(self) -> None:
+        """Leave the group; another member has at once what was not acked."""
+        with self._news:
+            if self._closed:
+                return
+            self._closed = True
+            self._news.notify_all()
+        # First the streams end, so that nothing given back is sent to us again, and nothing is on its way for nobody.
+        for stream in self._streams.values():
+            stream.stop()
+        for stream in self._streams.values():
+            stream.join()
+        with self._lock:
+            self._backlog.leave()
+        self._leases.close()
+
+    def _take(self, limit: int) -> list[Delivery]:
+        was_full = len(self._backlog) >= HOLD_AT_MOST
+        taken = self._backlog.take(limit, time.monotonic())
+        self._pay()
+        if was_full:
+            self._news.notify_all()
+        return taken
+
+    def _pay(self) -> None:
+        if self._backlog.to_ack or self._backlog.to_give_back:
+            self._leases.wake()
+
+    def _at_most(self, left: float) -> float:
+        change = self._backlog.next_change()
+        return left if change is None else min(left, max(0.0, change - time.monotonic()))
+
+    def _arrived(self, topic: str, messages: Sequence[Any]) -> None:
+        with self._news:
+            for received in messages:
+                self._backlog.arrived(topic, received)
+            self._news.notify_all()
+            self._news.wait_for(lambda: len(self._backlog) < HOLD_AT_MOST or self._closed)
+
+    def _changed(self) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def _raise_what_is_lost(self) -> None:
+        for stream in self._streams.values():
+            if stream.lost is not None:
+                raise stream.lost
+
+    def _raise_trouble(self) -> None:
+        for stream in self._streams.values():
+            if (trouble := stream.trouble) and time.monotonic() - trouble[0] > self._connection.timeout_s:
+                why = trouble[1]
+                raise BrokerUnavailable(f"{self._connection.url} sends nothing to group {self._group!r}: {why}") from why
+
+    def _look_for_topics(self) -> None:
+        """A deleted topic's subscription stays, and brings nothing: to the stream it is silence, so we ask while it is silent."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return
+        for topic, stream in self._streams.items():
+            if stream.trouble is None:
+                self._topology.look(topic, self._group)
+        self._looked_at = time.monotonic()

@@ -1,0 +1,239 @@
+"""A member's place in a RabbitMQ consumer group: in line for every lane, and counted among the members.
+
+Every member consumes from every lane of its topics; the broker has one of them active on each and the others wait in line.
+A member that is active on more than its share goes to the end of the line. When one goes, or is killed, the broker takes
+back what it had not acked and gives it to the next in one step, so a lane stays in order.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from pika import BasicProperties
+from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker
+
+from reference.brokers.protocol import BrokerUnavailable
+from reference.brokers.rabbitmq.lane import Lane
+from reference.brokers.rabbitmq.link import Link, close_at_once
+from reference.brokers.rabbitmq.topology import Topology, lane_queue, members_queue
+
+__all__ = ["PREFETCH", "Membership"]
+
+# Enough to keep a fast handler busy over a round trip, and few enough to come again after a crash. It must be the same for
+# all members: the broker puts what it takes back behind what it had taken back before, so the next member has to get it all
+# at once, or order is lost.
+PREFETCH: Final = 500
+LOOK_EVERY_S: Final = 1.0
+
+
+class Membership:
+    """``news`` guards all of it, and is notified when there may be something to receive, or nothing any more.
+
+    What begins with an underscore runs on the connection's thread.
+    """
+
+    def __init__(self, topology: Topology, topics: Mapping[str, int], *, group: str, timeout_s: float) -> None:
+        self._topology, self._group, self._timeout_s = topology, group, timeout_s
+        self._topics = dict(topics)
+        self.lanes = [
+            Lane(topic, partition, lane_queue(topic, partition, group))
+            for topic, count in topics.items()
+            for partition in range(count)
+        ]
+        self.news = threading.Condition()
+        self.closed = False
+        self.gone: str | None = None  # a queue that is not there any more
+        self._settling = False
+        self._control: Channel | None = None
+        self._hungry = set[str]()  # topics of which we have no lane
+        self._joined = threading.Event()
+        self._link: Link | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is no connection."""
+        return self._link is None or self._link.lost is not None
+
+    def connect(self) -> None:
+        """Join, or join again: what was handed out before is void. Raises :class:`BrokerUnavailable`."""
+        with self.news:
+            self._lose_all()
+            self._settling = False
+        self._joined = threading.Event()
+        link = Link(self._topology.address, name=f"eda-labs {self._group}", timeout_s=self._timeout_s, on_lost=self._on_lost)
+        link.call(lambda: self._join(link))
+        if not self._joined.wait(self._timeout_s) or link.lost is not None:
+            reason = link.lost or f"did not let group {self._group!r} consume within {self._timeout_s:g} s"
+            link.drop()
+            raise BrokerUnavailable(f"broker {self._topology.address.url} {reason}")
+
+    def settle_soon(self) -> None:
+        """Have acks written as soon as the connection's thread gets to it."""
+        if not self._settling and self._link is not None:
+            self._settling = True
+            self._link.call(self._settle)
+
+    def leave(self) -> None:
+        """Give everything back, and wait until the broker has it."""
+        with self.news:
+            if self.closed:
+                return
+            self.closed = True
+            self.news.notify_all()
+        if self._link is not None and not self.lost:
+            self._link.call(self._give_all_back)
+            self._link.close()
+
+    def counted(self, topic: str) -> int:
+        """How often this member is among the consumers of the group's members' queue."""
+        return (topic in self._topics) + (topic in self._hungry)
+
+    def unsettled(self) -> dict[tuple[str, int], int]:
+        """By partition, what the broker has given to this member and not heard of since, up to this moment."""
+        asked = [threading.Event() for _ in self.lanes]
+        if self._link is not None:
+            self._link.call(lambda: self._ask_all(asked))
+        until = time.monotonic() + self._timeout_s
+        for event in asked:
+            event.wait(0 if self.lost else max(0.0, until - time.monotonic()))
+        with self.news:
+            return {
+                (lane.topic, lane.partition): len(lane.unsettled) + len(lane.rejected) for lane in self.lanes if lane.active
+            }
+
+    def _join(self, link: Link) -> None:
+        """Get in line for every lane, and only then be counted as a member."""
+        self._link = link
+        missing = set(self.lanes)
+
+        def in_line(lane: Lane) -> None:
+            missing.discard(lane)
+            if not missing and self._control is None:
+                self._control = link.connection.channel(on_open_callback=self._be_counted)
+
+        self._control = None
+        self._hungry.clear()
+        for lane in self.lanes:
+            self._attach(link, lane, in_line)
+        link.connection.ioloop.call_later(LOOK_EVERY_S, lambda: self._look(link))
+
+    def _be_counted(self, channel: Channel) -> None:
+        channel.add_on_close_callback(lambda _, error: self._on_channel_closed(None, channel, error))
+        for topic in self._topics:
+            members = members_queue(topic, self._group)
+            channel.basic_consume(members, lambda *_: None, auto_ack=True, callback=lambda _: self._joined.set())
+
+    def _attach(self, link: Link, lane: Lane, then: Callable[[Lane], None]) -> None:
+        def on_open(channel: Channel) -> None:
+            channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted: consuming again will tell
+            channel.basic_qos(prefetch_count=PREFETCH)
+            channel.basic_consume(lane.queue, lambda *message: self._on_message(lane, *message), callback=lambda _: then(lane))
+
+        def on_closed(channel: Channel, error: Exception) -> None:
+            self._on_channel_closed(lane, channel, error)
+            then(lane)
+
+        lane.channel = link.connection.channel(on_open_callback=on_open)
+        lane.channel.add_on_close_callback(on_closed)
+
+    def _on_message(self, lane: Lane, channel: Channel, method: Any, properties: BasicProperties, body: bytes) -> None:
+        with self.news:
+            if channel is lane.channel:
+                lane.arrive(method.delivery_tag, method.routing_key, properties, body)
+                self.news.notify()
+
+    def _on_channel_closed(self, lane: Lane | None, channel: Channel, error: Exception) -> None:
+        with self.news:
+            if isinstance(error, ChannelClosedByBroker) and error.reply_code == 404:
+                self.gone = lane.queue if lane else error.reply_text.partition("'")[2].partition("'")[0]
+                self._joined.set()
+                self.news.notify_all()
+            if lane is not None and lane.channel is channel:
+                lane.lose()
+            elif lane is None and self._link is not None and not self.closed and self.gone is None:
+                self._link.abort()  # we are not counted any more: join again
+
+    def _on_lost(self) -> None:
+        with self.news:
+            if self.lost:  # not an earlier one, that only ends now
+                self._lose_all()
+            self._joined.set()
+            self.news.notify_all()
+
+    def _lose_all(self) -> None:
+        for lane in self.lanes:
+            lane.lose()
+
+    def _settle(self) -> None:
+        with self.news:
+            self._settling = False
+            for lane in self.lanes:
+                if lane.unsettled or lane.rejected:
+                    lane.settle()
+                self._let_go(lane)
+
+    def _look(self, link: Link) -> None:
+        """Once a second: who else is in the group, and is that our share?"""
+        if link is not self._link or self.closed or not link.connection.is_open:
+            return
+        for lane in self.lanes:
+            if lane.channel is None and self.gone is None:
+                self._attach(link, lane, lambda _: None)
+        if self._control is not None and self._control.is_open:
+            for topic in self._topics:
+                self._say_if_hungry(self._control, topic)
+                self._control.queue_declare(members_queue(topic, self._group), passive=True, callback=partial(self._share, topic))
+        link.connection.ioloop.call_later(LOOK_EVERY_S, lambda: self._look(link))
+
+    def _say_if_hungry(self, control: Channel, topic: str) -> None:
+        """Who has nothing is counted twice: shares get smaller, until somebody gives it something.
+
+        With four lanes for three members, rounded up, two would else have two each for ever.
+        """
+        hungry, tag = not any(lane.active for lane in self.lanes if lane.topic == topic), f"hungry for {topic}"
+        if hungry and topic not in self._hungry:
+            self._hungry.add(topic)
+            control.basic_consume(members_queue(topic, self._group), lambda *_: None, auto_ack=True, consumer_tag=tag)
+        elif not hungry and topic in self._hungry:
+            self._hungry.discard(topic)
+            control.basic_cancel(tag)
+
+    def _share(self, topic: str, answer: Any) -> None:
+        """Give away what is more than our share, rounded up: first what is leaving already, then what has least to do."""
+        with self.news:
+            active = [lane for lane in self.lanes if lane.topic == topic and lane.active]
+            surplus = len(active) - math.ceil(self._topics[topic] / max(1, answer.method.consumer_count))
+            for n, lane in enumerate(sorted(active, key=lambda lane: (not lane.leaving, len(lane.unsettled)))):
+                lane.leaving = n < surplus
+                self._let_go(lane)
+
+    def _let_go(self, lane: Lane) -> None:
+        """Give a lane away, once nothing of it is with the application; at the next look we are in line for it again."""
+        if lane.leaving and not lane.handed and lane.resume_at <= time.monotonic():
+            self._give_back([lane])
+
+    def _give_back(self, lanes: Iterable[Lane]) -> None:
+        for lane in lanes:
+            channel = lane.channel
+            if channel is not None and channel.is_open:
+                lane.settle()
+                lane.lose()
+                close_at_once(channel)
+
+    def _give_all_back(self) -> None:
+        with self.news:
+            self._give_back(self.lanes)
+
+    def _ask_all(self, asked: list[threading.Event]) -> None:
+        """Have each lane's channel answer something: what the broker gave it before has then arrived."""
+        for lane, event in zip(self.lanes, asked, strict=True):
+            if lane.channel is not None and lane.channel.is_open:
+                lane.channel.queue_declare(lane.queue, passive=True, callback=lambda _, event=event: event.set())
+            else:
+                event.set()

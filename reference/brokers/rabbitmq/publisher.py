@@ -1,0 +1,178 @@
+"""The publishing half of RabbitMQ: confirmed, in order per key, and honest about what was refused.
+
+Killed at any line: what is there after a kill is, for every key, a prefix of what was being published. Nothing is kept
+between calls. One thing remains: when an operator deletes a lane's queue and it is made again in the middle of a call, the
+window's messages behind the first lost one may be there already.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from pika import BasicProperties
+
+from reference.brokers.protocol import Headers, Message, NotConfirmed
+from reference.brokers.rabbitmq.headers import SHORT, refusal, to_table
+from reference.brokers.rabbitmq.topology import Topology
+from reference.brokers.rabbitmq.window import Numbered, Ready, Window
+
+__all__ = ["MAX_MESSAGE_BYTES", "RabbitMQPublisher"]
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024  # what RabbitMQ 4 takes unless it is told otherwise; 3.x takes 128 MiB
+WINDOW: Final = 1000  # unconfirmed at a time: covers a round trip to the disk, and may all be published again after a failure
+CHUNK: Final = 100  # handed to the connection's thread at a time
+PERSISTENT: Final = 2
+
+
+
+class RabbitMQPublisher:
+    """One connection, made anew whenever it has failed: nothing of one call is ever sent behind a later call's back."""
+
+    def __init__(self, topology: Topology, *, timeout_s: float) -> None:
+        self._topology, self._timeout_s = topology, timeout_s
+        self._lock = threading.Lock()
+        self._window: Window | None = None
+        self._known: set[str] = set()  # topics that were there, and held by a group, when last looked
+
+    def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
+        """See :meth:`Broker.publish`. A window at a time; one by one only after the broker ended the channel twice."""
+        with self._lock:
+            call = _Call(enumerate(messages), self._topology, self._known, delay_s)
+            try:
+                for size in (WINDOW, WINDOW):
+                    if not self._send(call, size):
+                        break
+                else:
+                    while self._send(call, 1):
+                        call.refuse_first()  # what ended the channel is known now, and the others go on
+            except BaseException:  # whatever it was, what is on its way must not be sent behind a later call's back
+                self._drop()
+                self._known.clear()
+                raise
+            if call.failures:
+                raise NotConfirmed(call.failures)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._window is not None:
+                self._window.link.close()
+                self._window = None
+
+    def _send(self, call: _Call, size: int) -> bool:
+        """Send all that may be sent; whether the broker ended the channel before it confirmed everything."""
+        window = self._connected()
+        window.begin(call)
+        for chunk in call.chunks(window, min(size, CHUNK)):
+            window.hand_over(chunk, room=size)
+            if window.ended:
+                break
+        else:
+            window.wait(0)
+        if window.ended:
+            call.again(window.unsettled(), window.ended)
+            self._known.clear()  # a topic may be gone: ask again
+            return True
+        return False
+
+    def _connected(self) -> Window:
+        if self._window is not None and self._window.link.lost is not None:
+            self._drop()
+        if self._window is None:
+            self._known.clear()  # the broker may have been started again, and have forgotten what was made just before
+            self._window = Window(self._topology, self._timeout_s)
+        elif self._window.ended:
+            self._window.open()
+        return self._window
+
+    def _drop(self) -> None:
+        if self._window is not None:
+            self._window.link.drop()
+            self._window = None
+
+
+class _Call:
+    """The messages of one ``publish``, and what became of them."""
+
+    def __init__(self, numbered: Iterator[Numbered], topology: Topology, known: set[str], delay_s: float) -> None:
+        self._numbered: Iterator[Numbered] = numbered
+        self._topology, self._known, self._delay_s = topology, known, delay_s
+        self.failures: dict[int, str] = {}
+        self.blocked: dict[tuple[str, str], str] = {}  # nothing more of these keys is sent
+
+    def chunks(self, window: Window, size: int) -> Iterator[list[Ready]]:
+        """What may be sent, ready for the wire."""
+        exchanges = dict[str, str]()
+        refused = dict[str, str]()
+        chunk: list[Ready] = []
+        limit, blocked, tag, stem = window.link.frame_max, self.blocked, window.next_tag, window.stem
+        for numbered in self._numbered:
+            topic, key, value, headers = numbered[1]
+            if topic not in exchanges:
+                exchanges[topic] = self._exchange(topic, refused)
+            body = value if type(value) is bytes else _bytes(value)
+            table = to_table(headers)
+            if blocked and (topic, key) in blocked:
+                self.failures[numbered[0]] = blocked[topic, key]
+                continue
+            reason = refused.get(topic) if refused else None
+            reason = reason or refusal(table) or _oversize(key, body, headers, table, limit)
+            if reason:
+                self.fail(numbered, reason)
+                continue
+            properties = BasicProperties(headers=table, delivery_mode=PERSISTENT, message_id=f"{stem}{tag}")
+            chunk.append((tag, numbered, exchanges[topic], key, body, properties))
+            tag += 1
+            if len(chunk) >= size:
+                window.next_tag = tag
+                yield chunk
+                chunk = []
+        window.next_tag = tag
+        if chunk:
+            yield chunk
+
+    def fail(self, numbered: Numbered, reason: str) -> None:
+        index, message = numbered
+        self.failures[index] = self.blocked[message.topic, message.key] = reason
+
+    def again(self, unsettled: list[Numbered], reason: str) -> None:
+        """These were not settled when the channel ended: they come before the rest, in their order."""
+        self._unsettled, self._reason = unsettled, reason
+        self._numbered = itertools.chain(unsettled, self._numbered)
+
+    def refuse_first(self) -> None:
+        """Sent alone, it ended the channel."""
+        if self._unsettled:
+            self.fail(next(self._numbered), self._reason)
+
+    def _exchange(self, topic: str, refused: dict[str, str]) -> str:
+        if topic not in self._known:
+            reason = self._topology.refusal(topic)
+            if reason:
+                refused[topic] = reason
+                return ""
+            self._known.add(topic)
+        return self._topology.waiting_room(topic, self._delay_s) if self._delay_s > 0 else topic
+
+
+def _oversize(key: str, body: bytes, headers: Headers, table: dict[str, Any], limit: int) -> str:
+    """Why this message is too large, or nothing."""
+    if len(key) * 4 > SHORT and len(key.encode()) > SHORT:
+        return f"a key of {len(key.encode())} bytes, over {SHORT}"
+    around = (sum([len(value) for _, value in headers if value]) + SHORT * len(headers)) * 4  # at most
+    if around + 1000 > limit:  # perhaps: now exactly
+        properties = BasicProperties(headers=table, delivery_mode=PERSISTENT, message_id="x" * 40)
+        in_frame = 12 + sum(map(len, properties.encode()))
+        if in_frame > limit:
+            return f"headers of {in_frame} bytes, over {limit}: they have to fit into one frame (frame_max)"
+    if len(body) + around > MAX_MESSAGE_BYTES:
+        size = len(body) + len(key.encode()) + sum(len(name.encode()) + len(_bytes(value or b"")) for name, value in headers)
+        if size > MAX_MESSAGE_BYTES:
+            return f"{size} bytes, over {MAX_MESSAGE_BYTES}"
+    return ""
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)

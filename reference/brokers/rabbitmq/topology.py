@@ -1,0 +1,267 @@
+"""What topics and groups are made of in RabbitMQ, and how they are made and found.
+
+A topic is an exchange that hashes the routing key, which is the event's key, to its partitions, each an exchange that copies
+to the queue of every group: ``orders`` → ``orders.0``, ``orders.1``, … → ``orders.0.billing``, …. Whoever publishes to
+``orders``, in any language, is part of it.
+
+Killed at any line, making a topic or joining a group is finished by whoever asks for the same next. Nobody publishes before
+both are whole: ``orders.groups``, which lists the groups, is made last, and the publisher asks for it.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Literal
+
+import pika
+from pika import exceptions
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+
+from reference.brokers.protocol import BrokerUnavailable, DeadLetters, UnknownGroup, UnknownTopic
+from reference.brokers.rabbitmq.address import RabbitMQAddress
+from reference.brokers.rabbitmq.link import why
+from reference.brokers.rabbitmq.quiet import quiet
+
+__all__ = ["Topology", "lane_queue", "members_queue", "no_group"]
+
+# RabbitMQ 4 drops what was delivered 20 times unless told otherwise. A lane's messages are all delivered again when a member
+# goes, the innocent with the guilty, so no number is right; and this is the largest that both 3.x and 4.x take without
+# reading it as a sign. Whoever wants an end to it asks for dead letters.
+NO_DELIVERY_LIMIT: Final = 2_147_483_647
+DURABLE: Final[Mapping[str, Any]] = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
+# A queue has one consumer at a time, and the next one gets what it had not acked, in order.
+LANE: Final[Mapping[str, Any]] = {**DURABLE, "x-single-active-consumer": True}
+# A message stays in its queue until the one it is moved to has confirmed it.
+MOVED_SAFELY: Final[Mapping[str, Any]] = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+INEQUIVALENT: Final = re.compile(
+    r"inequivalent arg '(?P<argument>[^']*)' for (?P<what>\w+) '(?P<name>.*)' in vhost '.*': (?P<how>.*)"
+)
+KEPT_UNUSED_MS: Final = 24 * 3_600_000
+LONGEST_MS: Final = 4_294_967_295 - KEPT_UNUSED_MS  # RabbitMQ keeps times in 32 bits
+
+
+class Topology:
+    """Asks and makes, on a connection of its own each time; each question is answered within ``timeout_s``, or else
+    ends in :class:`BrokerUnavailable`."""
+
+    def __init__(self, address: RabbitMQAddress, *, timeout_s: float) -> None:
+        self.address, self._timeout_s = address, timeout_s
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """Make the topic, or what a killed maker left out of it; one that is there keeps its number of partitions."""
+        if partitions < 1:
+            raise ValueError(f"a topic has at least one partition, got {partitions}")
+        if not name or name.startswith("amq.") or len(name.encode()) > 200:
+            raise ValueError(f"no name for a topic: {name[:80]!r}; RabbitMQ takes 1 to 200 bytes that do not begin with 'amq.'")
+        with self._channel() as channel, _explained():
+            count = self._count(name)
+            for lane in _lanes(name, count if count and self._is_there(name) else max(count, partitions)):
+                channel.exchange_declare(lane, "fanout", durable=True)
+            channel.exchange_declare(name, "x-consistent-hash", durable=True)
+        self._bind(name)
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has. Raises :class:`UnknownTopic`."""
+        count = self._count(topic) if topic and self._is_there(topic) else 0
+        if not count:
+            raise UnknownTopic(f"topic {topic[:80]!r} does not exist at {self.address.url}: create it")
+        return count
+
+    def refusal(self, topic: str) -> str:
+        """Why nothing can be published to this topic now, or nothing."""
+        try:
+            self.partitions(topic)
+        except UnknownTopic as error:
+            return str(error)
+        if not self._is_there(f"{topic}.groups"):
+            return no_group(topic)
+        # RabbitMQ writes to disk within two seconds what it says it has declared: a broker that was killed in the moment
+        # after may know a part of the topic only, and would place its keys by that.
+        with suppress(_NotAllowed):  # who may publish and no more has to trust
+            self._bind(topic)
+        return ""
+
+    def join(self, topic: str, group: str, dead_letters: DeadLetters | None) -> int:
+        """Make the group's queues, unless they are there; how many partitions there are.
+
+        Raises :class:`ValueError` when they are there with other dead letters.
+        """
+        count = self.partitions(topic)
+        self._bind(topic)  # its maker may have been killed before the last of them
+        arguments = dict(LANE)
+        if dead_letters is not None:
+            if not self._is_there(dead_letters.topic):
+                self.create_topic(dead_letters.topic, count)
+            arguments |= {"x-dead-letter-exchange": dead_letters.topic, **MOVED_SAFELY}
+        members = members_queue(topic, group)
+        with self._channel() as channel, _explained(), self._surviving(channel, members):
+            for partition, lane in enumerate(_lanes(topic, count)):
+                queue = lane_queue(topic, partition, group)
+                channel.queue_declare(queue, durable=True, arguments=arguments)
+                channel.queue_bind(queue, lane)
+            channel.queue_declare(members, durable=True, arguments=DURABLE)
+        with self._channel() as channel:
+            channel.exchange_declare(f"{topic}.groups", "direct", durable=True)
+            channel.queue_bind(members, f"{topic}.groups", group)
+        return count
+
+    def waiting_room(self, topic: str, delay_s: float) -> str:
+        """The exchange that leads to ``topic`` after ``delay_s``: one queue for each delay, since a queue's messages leave
+        it in the order they came, whatever their own time. Declaring it again keeps it for another day."""
+        delay_ms = max(1, round(delay_s * 1000))
+        if delay_ms > LONGEST_MS:
+            raise ValueError(f"a delay of {delay_s:g} s is too long for RabbitMQ: at most {LONGEST_MS // 1000} s")
+        name = f"{topic}.delay.{delay_ms}"
+        arguments = {**DURABLE, "x-message-ttl": delay_ms, "x-dead-letter-exchange": topic, **MOVED_SAFELY,
+                     "x-expires": delay_ms + KEPT_UNUSED_MS}  # fmt: skip
+        with self._channel() as channel, _explained(), self._surviving(channel, name):
+            channel.queue_declare(name, durable=True, arguments=arguments)
+            channel.exchange_declare(name, "fanout", durable=True, auto_delete=True)
+            channel.queue_bind(name, name)
+        return name
+
+    def depths(self, topics: Sequence[str], group: str) -> dict[tuple[str, int], tuple[int, bool]]:
+        """By partition, the messages ready for ``group``, and whether a member may hold others. True at this moment.
+
+        Raises :class:`UnknownTopic` and :class:`UnknownGroup`.
+        """
+        lanes = [(topic, partition) for topic in topics for partition in range(self.partitions(topic))]
+        depths = {}
+        with self._channel() as channel:
+            for topic, partition in lanes:
+                try:
+                    found = channel.queue_declare(lane_queue(topic, partition, group), passive=True).method
+                except exceptions.ChannelClosedByBroker as error:
+                    raise self.unknown_group(topic, group) from error
+                depths[topic, partition] = (int(found.message_count), bool(found.consumer_count))
+        return depths
+
+    def members(self, topic: str, group: str) -> int:
+        """How many living members the group has."""
+        with self._channel() as channel:
+            return int(channel.queue_declare(members_queue(topic, group), passive=True).method.consumer_count)
+
+    def unknown_group(self, topic: str, group: str) -> UnknownGroup:
+        return UnknownGroup(f"group {group!r} of topic {topic!r} has no queue at {self.address.url}: subscribe to make it")
+
+    @contextmanager
+    def _surviving(self, channel: BlockingChannel, last: str) -> Iterator[None]:
+        """Queues are made inside, this one last; have them survive a kill of the broker in the next moment.
+
+        RabbitMQ 3.10 remembers a quorum queue only seconds later, or when it makes the next one: killed before, the one it
+        made last comes back without a leader, and never answers again. So there is a next one.
+        """
+        new = not self._is_there(last, of="queue")
+        yield
+        if new:
+            next_one = f"{last}.{uuid.uuid4().hex[:8]}"
+            channel.queue_declare(next_one, durable=True, arguments={"x-queue-type": "quorum", "x-expires": 60_000})
+            channel.queue_delete(next_one)
+
+    def _bind(self, topic: str) -> None:
+        # In the order of their names: a broker that starts again binds them in this order, and would else place keys anew.
+        with self._channel() as channel:
+            for lane in sorted(_lanes(topic, self._count(topic)), key=str.encode):
+                channel.exchange_bind(lane, topic, "1")
+
+    def _count(self, topic: str) -> int:
+        with self._channel() as channel:
+            count = 0
+            try:
+                while True:
+                    channel.exchange_declare(f"{topic}.{count}", passive=True)
+                    count += 1
+            except exceptions.ChannelClosedByBroker:
+                return count
+
+    def _is_there(self, name: str, *, of: Literal["exchange", "queue"] = "exchange") -> bool:
+        try:
+            with self._channel() as channel:
+                (channel.exchange_declare if of == "exchange" else channel.queue_declare)(name, passive=True)
+        except exceptions.ChannelClosedByBroker as error:
+            if error.reply_code == 404:
+                return False
+            raise
+        except exceptions.ShortStringTooLong:
+            return False
+        return True
+
+    @contextmanager
+    def _channel(self) -> Iterator[BlockingChannel]:
+        with quiet(), self._explained_absence():
+            connection = pika.BlockingConnection(self.address.parameters(name="eda-labs topology", timeout_s=self._timeout_s))
+            connection._impl.ioloop.call_later(self._timeout_s, _too_slow)  # pika itself waits for ever for an answer
+            try:
+                yield connection.channel()
+            except _TooSlow as error:
+                connection._impl._terminate_stream(error)
+                raise
+            finally:
+                if connection.is_open:
+                    connection.close()
+
+    @contextmanager
+    def _explained_absence(self) -> Iterator[None]:
+        address = self.address
+        try:
+            yield
+        except exceptions.ChannelClosedByBroker as error:
+            if error.reply_code == 403:
+                raise _NotAllowed(f"broker {address.url} does not let user {address.user!r}: {error.reply_text}") from error
+            raise
+        except _TooSlow as error:
+            raise BrokerUnavailable(f"broker {address.url} did not answer within {self._timeout_s:g} s") from error
+        except (exceptions.AMQPConnectionError, AMQPConnectorException, OSError) as error:
+            raise BrokerUnavailable(f"broker {address.url} {why(error, address)}") from error
+
+
+def lane_queue(topic: str, partition: int, group: str) -> str:
+    """The queue of ``group`` for this partition."""
+    return f"{topic}.{partition}.{group}"
+
+
+def members_queue(topic: str, group: str) -> str:
+    """A queue that never has a message: its consumers are the group's living members."""
+    return f"{topic}.members.{group}"
+
+
+def no_group(topic: str) -> str:
+    """What to tell whoever publishes to a topic that would keep nothing."""
+    return f"no group has subscribed yet to topic {topic!r}: nothing would hold the message; subscribe once, then publish"
+
+
+def _lanes(topic: str, count: int) -> list[str]:
+    return [f"{topic}.{partition}" for partition in range(count)]
+
+
+class _NotAllowed(BrokerUnavailable):
+    """This user may not do it."""
+
+
+class _TooSlow(Exception):
+    pass
+
+
+def _too_slow() -> None:
+    raise _TooSlow
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """An exchange or queue that is there with other arguments: which, and what to do."""
+    try:
+        yield
+    except exceptions.ShortStringTooLong as error:
+        raise ValueError("RabbitMQ takes names of at most 255 bytes: topic, partition and group together are longer") from error
+    except exceptions.ChannelClosedByBroker as error:
+        found = INEQUIVALENT.search(error.reply_text)
+        if error.reply_code != 406 or found is None:
+            raise
+        raise ValueError(
+            f"{found['what']} {found['name']!r} exists with another {found['argument']}: {found['how']}. Options of a group are "
+            f"fixed by its first subscription: subscribe with the same, take another name, or delete the {found['what']}"
+        ) from error

@@ -1,0 +1,839 @@
+"""What only RabbitMQ can get wrong: addresses, vhosts, queues that change or go, lanes that change hands, strangers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import urllib.request
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from reference.brokers import (
+    Broker,
+    BrokerUnavailable,
+    DeadLetters,
+    Delivery,
+    Message,
+    NotConfirmed,
+    NotOffered,
+    Subscription,
+    UnknownGroup,
+    UnknownTopic,
+)  # fmt: skip
+from reference.brokers.rabbitmq import RabbitMQBroker
+
+NewTopic = Callable[..., str]
+NewMessage = Callable[..., Message]
+Receive = Callable[..., list[Delivery]]
+Eventually = Callable[..., Any]
+ASKS: dict[str, Callable[[RabbitMQBroker], object]] = {
+    "publish": lambda broker: broker.publish([Message("orders", "k", b"v", [])]),
+    "subscribe": lambda broker: broker.subscribe(["orders"], group="g"),
+    "create_topic": lambda broker: broker.create_topic("orders"),
+    "lag": lambda broker: broker.lag(["orders"], group="g"),
+}
+
+
+@pytest.fixture
+def broker(rabbitmq: RabbitMQBroker) -> Broker:
+    """Here it is always RabbitMQ."""
+    return rabbitmq
+
+
+@pytest.fixture
+def stranger(rabbitmq: RabbitMQBroker) -> Iterator[BlockingChannel]:
+    """Somebody else's channel: an operator, or a producer in another language."""
+    connection = pika.BlockingConnection(rabbitmq._address.parameters(name="a stranger", timeout_s=30))
+    yield connection.channel()
+    if connection.is_open:
+        connection.close()
+
+
+@pytest.fixture
+def new_topic(rabbitmq: RabbitMQBroker, manage: Callable[..., Any]) -> Iterator[NewTopic]:
+    """``new_topic(partitions=3)``: a topic that nobody has subscribed to; all that its name begins is deleted after the test."""
+    made: list[str] = []
+
+    def make(partitions: int = 3) -> str:
+        made.append(f"rabbit-{uuid.uuid4().hex[:8]}")
+        rabbitmq.create_topic(made[-1], partitions=partitions)
+        return made[-1]
+
+    yield make
+    vhost = quote(rabbitmq._address.vhost, safe="")
+    for kind in ("queues", "exchanges"):
+        for name in (one["name"] for one in manage("GET", f"/{kind}/{vhost}")):
+            if name.startswith(tuple(made)) and made:
+                manage("DELETE", f"/{kind}/{vhost}/{quote(name, safe='')}")
+
+
+@pytest.fixture
+def manage(rabbitmq: RabbitMQBroker) -> Callable[..., Any]:
+    """``manage("GET", "/connections")`` asks the management API."""
+    address = rabbitmq._address
+
+    def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        credentials = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{address.management}/api{path}", data, headers, method=method)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # the broker's own
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    return ask
+
+
+@pytest.fixture
+def cut(manage: Callable[..., Any], eventually: Eventually) -> Callable[[str], None]:
+    """``cut("eda-labs publisher")`` has the broker close every connection of this name."""
+
+    def close(name: str) -> None:
+        def found() -> list[str]:
+            listed = manage("GET", "/connections")
+            return [one["name"] for one in listed if one.get("client_properties", {}).get("connection_name") == name]
+
+        for connection in eventually(found):
+            manage("DELETE", f"/connections/{quote(connection, safe='')}")
+
+    return close
+
+
+@pytest.fixture
+def group(rabbitmq: RabbitMQBroker) -> Iterator[Callable[..., Subscription]]:
+    """``group(topic)`` subscribes with a group of the topic's name; closed after the test."""
+    members: list[Subscription] = []
+
+    def join(*topics: str, **options: Any) -> Subscription:
+        members.append(rabbitmq.subscribe(topics, group=options.pop("group", topics[0]), **options))
+        return members[-1]
+
+    yield join
+    for member in members:
+        member.close()
+
+
+def refused(broker: Broker, messages: list[Message]) -> dict[int, str]:
+    with pytest.raises(NotConfirmed) as error:
+        broker.publish(messages)
+    return error.value.failures
+
+
+def distinct(member: Subscription, wanted: int, receive: Receive) -> list[bytes | None]:
+    """Values in the order of their first coming, until ``wanted`` different ones came: what is in doubt is published twice."""
+    seen: dict[bytes | None, None] = {}
+    while len(seen) < wanted:
+        seen |= dict.fromkeys(values(receive(member, 1)))
+    return list(seen)
+
+
+def values(deliveries: list[Delivery]) -> list[bytes | None]:
+    return [delivery.value for delivery in deliveries]
+
+
+# -- addresses and credentials -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_a_broker_that_is_away_is_named_in_time(ask: str) -> None:
+    """Whatever was asked, the error names the address and comes within the timeout, give or take a slow machine."""
+    started = time.monotonic()
+    with RabbitMQBroker("amqp://127.0.0.1:9", timeout_s=0.5) as nobody, pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9"):
+        ASKS[ask](nobody)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_a_broker_that_never_answers_is_named_in_time(ask: str) -> None:
+    """A port that accepts and then says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started, address = time.monotonic(), f"127.0.0.1:{silent.getsockname()[1]}"
+        with RabbitMQBroker(f"amqp://{address}", timeout_s=0.5) as broker, pytest.raises(BrokerUnavailable, match=address):
+            ASKS[ask](broker)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_a_wrong_password_names_the_user_and_not_the_password(rabbitmq: RabbitMQBroker, ask: str) -> None:
+    """The reader learns where it failed; the log does not learn the secret."""
+    where = f"{rabbitmq._address.host}:{rabbitmq._address.port}"
+    with (
+        RabbitMQBroker(f"amqp://{rabbitmq._address.user}:geheim@{where}", timeout_s=5) as broker,
+        pytest.raises(BrokerUnavailable, match=f"{where}.* refused user '{rabbitmq._address.user}'") as error,
+    ):
+        ASKS[ask](broker)
+    assert "geheim" not in str(error.value)
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_an_unknown_vhost_is_named_with_how_to_make_it(rabbitmq: RabbitMQBroker, ask: str) -> None:
+    """Not as a connection that somehow fails."""
+    address = rabbitmq._address
+    with (
+        RabbitMQBroker(f"amqp://{address.user}:{address.password}@{address.host}:{address.port}/nowhere", timeout_s=5) as broker,
+        pytest.raises(BrokerUnavailable, match="no vhost 'nowhere': create it with rabbitmqctl add_vhost nowhere"),
+    ):
+        ASKS[ask](broker)
+
+
+def test_its_url_may_be_printed(rabbitmq: RabbitMQBroker) -> None:
+    """Credentials are nowhere in it."""
+    assert rabbitmq.url == f"amqp://{rabbitmq._address.host}:{rabbitmq._address.port}/"
+
+
+def test_a_management_api_that_is_away_is_named(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, group: Callable[..., Subscription]
+) -> None:
+    """Only what a member elsewhere holds needs it, and then the error says which address it is."""
+    topic, address = new_topic(), rabbitmq._address
+    group(topic)
+    url = f"amqp://{address.user}:{address.password}@{address.host}:{address.port}/?management=9"
+    with RabbitMQBroker(url) as other, pytest.raises(BrokerUnavailable, match=r"http://127\.0\.0\.1:9.*management=PORT"):
+        other.lag([topic], group=topic)
+
+
+# -- topics and groups -------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_left_half_made_is_completed_by_whoever_makes_it_next(
+    rabbitmq: RabbitMQBroker, stranger: BlockingChannel, message: NewMessage, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """Its maker was killed after the exchanges and before the bindings: nobody can have published to it meanwhile."""
+    topic = f"half-{uuid.uuid4().hex[:8]}"
+    for partition in range(4):
+        stranger.exchange_declare(f"{topic}.{partition}", "fanout", durable=True)
+    assert "does not exist" in refused(rabbitmq, [message(topic)])[0]
+    stranger.exchange_declare(topic, "x-consistent-hash", durable=True)
+    stranger.exchange_bind(f"{topic}.0", topic, "1")
+    assert "no group has subscribed" in refused(rabbitmq, [message(topic)])[0]
+    rabbitmq.create_topic(topic, partitions=2)
+    member = group(topic)
+    rabbitmq.publish([message(topic, f"k{n}") for n in range(100)])
+    assert {delivery.partition for delivery in receive(member, 100)} == {0, 1, 2, 3}
+
+
+def test_keys_are_placed_in_the_order_in_which_a_restarted_broker_binds(
+    rabbitmq: RabbitMQBroker, manage: Callable[..., Any], new_topic: NewTopic
+) -> None:
+    """A broker that starts again reads its bindings sorted by name: made in another order, keys would change their place."""
+    topic = new_topic(12)
+    bindings = manage("GET", f"/exchanges/{quote(rabbitmq._address.vhost, safe='')}/{topic}/bindings/source")
+    made = [binding["destination"] for binding in bindings]
+    assert (made, len(made)) == (sorted(made), 12)
+
+
+def test_what_was_made_a_moment_before_a_kill_is_there_after_it(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, restart: Callable[[str], None]
+) -> None:
+    """Each queue has its leader and its messages, also the one made last; and each key has its partition."""
+    topic = new_topic(12)
+    rabbitmq.subscribe([topic], group=topic).close()
+    rabbitmq.publish([message(topic, f"k{n}") for n in range(100)])
+    restart("rabbitmq")
+    rabbitmq.publish([message(topic, f"k{n}") for n in range(100)])
+    member = rabbitmq.subscribe([topic], group=topic)
+    places: dict[bytes | None, set[int]] = defaultdict(set)
+    for delivery in receive(member, 200):
+        places[delivery.key].add(delivery.partition)
+    member.close()
+    assert {len(place) for place in places.values()} == {1}
+
+
+def test_a_topic_without_a_group_refuses_and_says_what_to_do(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """RabbitMQ would take the message and keep nothing."""
+    topic = new_topic()
+    assert "no group has subscribed yet" in refused(rabbitmq, [message(topic)])[0]
+    member = group(topic)
+    rabbitmq.publish([message(topic)])
+    assert len(receive(member, 1)) == 1
+
+
+def test_a_topic_of_another_kind_is_named(rabbitmq: RabbitMQBroker, stranger: BlockingChannel) -> None:
+    """Somebody's own exchange is not taken for a topic."""
+    name = f"other-{uuid.uuid4().hex[:8]}"
+    stranger.exchange_declare(name, "direct", durable=True)
+    with pytest.raises(ValueError, match=f"exchange '{name}' exists with another type"):
+        rabbitmq.create_topic(name)
+
+
+@pytest.mark.parametrize("name", ["", "amq.orders", "x" * 300])
+def test_a_name_that_no_topic_can_have_is_refused(rabbitmq: RabbitMQBroker, message: NewMessage, name: str) -> None:
+    """With what RabbitMQ takes; and nothing is published to the default exchange by mistake."""
+    with pytest.raises(ValueError, match="no name for a topic"):
+        rabbitmq.create_topic(name)
+    assert "does not exist" in refused(rabbitmq, [message(name)])[0]
+
+
+def test_a_queue_that_exists_with_other_arguments_is_named(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, group: Callable[..., Subscription]
+) -> None:
+    """A group's dead letters are fixed by its first subscription."""
+    topic, dead = new_topic(1), new_topic(1)
+    group(topic)
+    with pytest.raises(ValueError, match=rf"queue '{topic}\.0\.{topic}' exists with another x-dead-letter-exchange"):
+        rabbitmq.subscribe([topic], group=topic, dead_letters=DeadLetters(topic=dead, after=2))
+
+
+def test_what_is_not_offered_says_what_people_do_instead(rabbitmq: RabbitMQBroker, new_topic: NewTopic) -> None:
+    """Nothing is faked."""
+    topic = new_topic()
+    for ask in (
+        lambda: rabbitmq.subscribe([topic], group="g", only={"type": "a"}),
+        lambda: rabbitmq.replay(topic),
+        lambda: rabbitmq.rewind([topic], group="g", to=datetime.now(UTC)),
+    ):
+        with pytest.raises(NotOffered, match=r"does not offer .*; "):
+            ask()
+
+
+# -- publishing --------------------------------------------------------------------------------------------------------
+
+
+def test_half_of_a_window_refused_costs_the_other_half_nothing(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, stranger: BlockingChannel, receive: Receive,
+    group: Callable[..., Subscription],
+) -> None:  # fmt: skip
+    """Queues that an operator deleted: what would have gone there is named, all of it, and nothing else."""
+    topic = new_topic(4)
+    member = group(topic)
+    rabbitmq.publish([message(topic, f"k{n}") for n in range(200)])
+    gone = {d.key for d in receive(member, 200) if d.partition in {0, 1}}
+    member.close()
+    for partition in (0, 1):
+        stranger.queue_delete(f"{topic}.{partition}.{topic}")
+    failures = refused(rabbitmq, [message(topic, f"k{n % 200}", f"{n}") for n in range(2000)])
+    assert set(failures) == {n for n in range(2000) if f"k{n % 200}".encode() in gone}
+    member = group(topic)
+    assert len(receive(member, 2000 - len(failures))) == 2000 - len(failures)
+
+
+def test_a_topic_deleted_in_the_middle_is_named_and_the_others_go_on(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, stranger: BlockingChannel, receive: Receive,
+    group: Callable[..., Subscription],
+) -> None:  # fmt: skip
+    """The broker ends the channel over it; what was on its way is sent again, in order."""
+    topic, doomed = new_topic(1), new_topic(1)
+    member = group(topic)
+    group(doomed)
+    rabbitmq.publish([message(topic, value="first"), message(doomed)])  # from here on the publisher believes in both
+    stranger.exchange_delete(doomed)
+    call = [message(doomed if n == 700 else topic, "d" if n == 700 else "k", f"{n}") for n in range(1500)]
+    failures = refused(rabbitmq, call)
+    assert (list(failures), "does not exist" in failures[700]) == ([700], True)
+    assert distinct(member, 1500, receive) == [b"first", *(b"%d" % n for n in range(1500) if n != 700)]
+
+
+def test_a_message_that_ends_the_channel_every_time_is_named(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, manage: Callable[..., Any], receive: Receive,
+    group: Callable[..., Subscription],
+) -> None:  # fmt: skip
+    """A user who may write to one topic only: the other's messages are refused by name, and no neighbour is lost."""
+    allowed, forbidden, user = new_topic(1), new_topic(1), f"user-{uuid.uuid4().hex[:8]}"
+    member = group(allowed)
+    group(forbidden)
+    vhost = quote(rabbitmq._address.vhost, safe="")
+    manage("PUT", f"/users/{user}", {"password": "secret", "tags": ""})
+    manage("PUT", f"/permissions/{vhost}/{user}", {"configure": "", "write": f"^{allowed}$", "read": ""})
+    url = f"amqp://{user}:secret@{rabbitmq._address.host}:{rabbitmq._address.port}/"
+    with RabbitMQBroker(url, timeout_s=30) as theirs:
+        calls = [(allowed, "a", "1"), (forbidden, "f", "2"), (forbidden, "f", "3"), (allowed, "a", "4")]
+        failures = refused(theirs, [message(*one) for one in calls])
+    manage("DELETE", f"/users/{user}")
+    assert (list(failures), "ACCESS_REFUSED" in failures[1]) == ([1, 2], True)
+    assert distinct(member, 2, receive) == [b"1", b"4"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (Message("", "k" * 300, b"", []), "key of 300 bytes"),
+        (Message("", "bad", bytes(17 * 1024 * 1024), []), "17825795 bytes, over 16777216"),
+        (Message("", "bad", b"", [("large", bytes(140_000))]), "headers of 140"),
+        (Message("", "bad", b"", [("many", "x" * 50_000)] * 3), "headers of 150"),
+        (Message("", "bad", b"", [("n" * 300, "x")]), "its name has 300 bytes"),
+        (Message("", "bad", b"", [("CC", "elsewhere")]), "header 'CC'"),
+        (Message("", "bad\udcff", b"", []), "cannot be written"),
+    ],
+)
+def test_what_cannot_be_carried_is_named_and_its_neighbours_are_durable(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    bad: Message, reason: str,
+) -> None:  # fmt: skip
+    """The connection is not lost over it."""
+    topic = new_topic(1)
+    member = group(topic)
+    failures = refused(rabbitmq, [message(topic, "a", "1"), bad._replace(topic=topic), message(topic, "b", "3")])
+    assert (list(failures), reason in failures[1]) == ([1], True), failures
+    assert distinct(member, 2, receive) == [b"1", b"3"]
+
+
+def test_headers_of_64_kb_are_carried(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """Text, and bytes that are none."""
+    topic = new_topic(1)
+    member = group(topic)
+    headers = (("text", b"x" * 64_000), ("bytes", bytes(range(256)) * 200))
+    rabbitmq.publish([message(topic, headers=headers)])
+    assert receive(member, 1)[0].headers == headers
+
+
+def test_a_connection_cut_in_the_middle_of_publishing_is_an_error_and_then_over(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, cut: Callable[[str], None],
+    group: Callable[..., Subscription],
+) -> None:  # fmt: skip
+    """The outcome is unknown; the same again, in the same order, and each message is there, each key in order."""
+    topic = new_topic()
+    member = group(topic)
+    call = [message(topic, f"k{n % 10}", f"{n}") for n in range(3000)]
+    rabbitmq.publish([message(topic, value="-1")])
+    cutter = threading.Thread(target=cut, args=["eda-labs publisher"])
+
+    class Slow(list[Message]):
+        """Cut when a part of it is on its way."""
+
+        def __iter__(self) -> Iterator[Message]:
+            for n, one in enumerate(call):
+                if n == 1500:
+                    cutter.start()
+                    cutter.join()
+                yield one
+
+    with pytest.raises(BrokerUnavailable, match=r"CONNECTION_FORCED|cannot be reached"):
+        rabbitmq.publish(Slow(call))
+    rabbitmq.publish(call)
+    seen: dict[bytes | None, list[int]] = defaultdict(list)
+    while sum(map(len, seen.values())) < 3001:
+        for delivery in receive(member, 1):
+            number = int(delivery.value or b"")
+            if number not in seen[delivery.key]:
+                seen[delivery.key].append(number)
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+
+
+# -- strangers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_strangers_message_goes_where_ours_of_the_same_key_go(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, stranger: BlockingChannel, receive: Receive,
+    group: Callable[..., Subscription],
+) -> None:  # fmt: skip
+    """Publish to the topic's exchange with the key as routing key, in any language: no headers are needed."""
+    topic = new_topic(4)
+    member = group(topic)
+    keys = [f"k{n}" for n in range(20)]
+    rabbitmq.publish([message(topic, key) for key in keys])
+    for key in keys:
+        stranger.basic_publish(topic, key, b"theirs")
+    placed: dict[bytes | None, set[int]] = defaultdict(set)
+    for delivery in receive(member, 40):
+        placed[delivery.key].add(delivery.partition)
+    assert {len(partitions) for partitions in placed.values()} == {1}
+
+
+class Raw(pika.BasicProperties):  # type: ignore[misc]
+    """Properties with a header table of any bytes."""
+
+    def __init__(self, table: bytes) -> None:
+        super().__init__()
+        self.table = table
+
+    def encode(self) -> list[bytes]:
+        return [struct.pack(">H", 1 << 13), struct.pack(">I", len(self.table)), self.table]
+
+
+def test_odd_headers_of_strangers_arrive_as_bytes(
+    new_topic: NewTopic, stranger: BlockingChannel, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """Every type AMQP has, each as the text that JSON has for it."""
+    topic = new_topic(1)
+    member = group(topic)
+    odd = {
+        "int": 7, "long": 2**40, "bool": True, "none": None, "time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "table": {"a": [1, b"\xff", None]}, "decimal": Decimal("1.5"), "bytes": b"\xff\x00", "array": ["a", 1], "empty": "",
+    }  # fmt: skip
+    stranger.basic_publish(topic, "k", b"v", pika.BasicProperties(headers=odd, content_type="application/json"))
+    assert receive(member, 1)[0].headers == (
+        ("int", b"7"), ("long", b"1099511627776"), ("bool", b"true"), ("none", None), ("time", b"2026-01-02T03:04:05+00:00"),
+        ("table", b'{"a": [1, "/w==", null]}'), ("decimal", b"1.5"), ("bytes", b"\xff\x00"), ("array", b"a"), ("array", b"1"),
+        ("empty", b""), ("content-type", b"application/json"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "table",
+    [b"\x01hT" + struct.pack(">Q", 2**62), b"\x01hS" + struct.pack(">I", 2) + b"\xff\xfe",
+     b"\x02\xff\xfeS" + struct.pack(">I", 1) + b"x"],
+    ids=["a time after the year 9999", "text that is not UTF-8", "a name that is not UTF-8"],
+)  # fmt: skip
+def test_headers_the_client_cannot_read_lose_neither_message_nor_connection(
+    new_topic: NewTopic, stranger: BlockingChannel, receive: Receive, group: Callable[..., Subscription], table: bytes
+) -> None:
+    """They come as bytes, and what is behind them comes too."""
+    topic = new_topic(1)
+    member = group(topic)
+    stranger.basic_publish(topic, "k", b"odd", Raw(table))
+    stranger.basic_publish(topic, "k", b"plain")
+    odd, plain = receive(member, 2)
+    assert (odd.value, len(odd.headers), isinstance(odd.headers[0][1], bytes), plain.value) == (b"odd", 1, True, b"plain")
+
+
+# -- consuming ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_nack_holds_its_lane_in_order_and_no_other(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """Not before its time, with what came after it, and the next attempt says so."""
+    topic = new_topic(2)
+    member = group(topic)
+    rabbitmq.publish([message(topic, f"k{n % 20}", f"{n}") for n in range(200)])
+    deliveries = receive(member, 200, ack=False)
+    lane = [d for d in deliveries if d.partition == 0]
+    for delivery in lane[:3]:
+        member.ack(delivery)
+    member.nack(lane[3], delay_s=1.0)
+    held_at = time.monotonic()
+    member.ack(lane[4])  # void: it is to come again
+    for delivery in deliveries:
+        if delivery.partition == 1:
+            member.ack(delivery)
+    rabbitmq.publish([message(topic, f"k{n % 20}", "more") for n in range(20)])
+    others = []
+    while time.monotonic() < held_at + 0.9:
+        others += [d.partition for d in member.receive(100, 0.05)]
+    again = receive(member, len(lane) - 3, ack=False)
+    assert time.monotonic() - held_at >= 1.0
+    assert set(others) == {1}
+    assert [d.value for d in again] == [d.value for d in lane[3:]]
+    assert [d.attempt for d in again[:2]] == [2, 1]
+
+
+def test_a_dead_letter_keeps_its_key_and_tells_where_it_died(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """The broker moves it when it was delivered often enough; its lane goes on, in order."""
+    topic, dead = new_topic(1), new_topic(1)
+    grave = group(dead)
+    member = group(topic, dead_letters=DeadLetters(topic=dead, after=3))
+    rabbitmq.publish([message(topic, "k", f"{n}", (("h", b"\xff"),)) for n in range(4)])
+    attempts, done = [], []
+    while len(done) < 3:
+        for delivery in receive(member, 1, ack=False):
+            if delivery.value == b"1":
+                attempts.append(delivery.attempt)
+                member.nack(delivery)
+            else:
+                done.append(delivery.value)
+                member.ack(delivery)
+    [letter] = receive(grave, 1)
+    headers = dict(letter.headers)
+    assert (attempts, done, letter.key, letter.value, headers["h"]) == ([1, 2, 3], [b"0", b"2", b"3"], b"k", b"1", b"\xff")
+    death = json.loads(headers["x-death"] or b"")
+    assert (death["queue"], death["reason"], death["routing-keys"]) == (f"{topic}.0.{topic}", "rejected", ["k"])
+
+
+def test_dead_letters_need_no_topic_and_no_reader_yet(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, eventually: Eventually,
+    group: Callable[..., Subscription],
+) -> None:  # fmt: skip
+    """Their topic is made; until somebody reads it the broker keeps them, and the lane goes on without them."""
+    topic = new_topic(1)
+    member = group(topic, dead_letters=DeadLetters(topic=f"{topic}.dead", after=1))
+    rabbitmq.publish([message(topic, "k", "bad"), message(topic, "k", "good")])
+    member.nack(receive(member, 1, ack=False)[0])
+    assert values(receive(member, 1)) == [b"good"]
+    eventually(lambda: rabbitmq.lag([topic], group=topic) == {(topic, 0): 0})
+    group(f"{topic}.dead")
+
+
+def test_what_is_delayed_is_not_early(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """A short delay does not wait for a longer one, and key and headers are what they were."""
+    topic = new_topic(1)
+    member = group(topic)
+    started = time.monotonic()
+    rabbitmq.publish([message(topic, "k", "later")], delay_s=2.5)
+    rabbitmq.publish([message(topic, "k", "sooner", (("h", "x"),))], delay_s=1.0)
+    rabbitmq.publish([message(topic, "k", "now")])
+    arrived = []
+    for value in (b"now", b"sooner", b"later"):
+        [delivery] = receive(member, 1)
+        arrived.append((delivery.value, delivery.key, time.monotonic() - started))
+        assert delivery.value == value
+    assert (arrived[1][2] >= 1.0, arrived[2][2] >= 2.5, {key for _, key, _ in arrived}) == (True, True, {b"k"})
+    with pytest.raises(ValueError, match="too long"):
+        rabbitmq.publish([message(topic)], delay_s=50 * 24 * 3600)
+
+
+def test_a_connection_cut_in_the_middle_of_consuming_brings_back_what_was_not_acked(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, cut: Callable[[str], None],
+    group: Callable[..., Subscription], eventually: Eventually,
+) -> None:  # fmt: skip
+    """In order, with the next attempt; what was handed out before is void."""
+    topic = new_topic(1)
+    member = group(topic)
+    rabbitmq.publish([message(topic, "k", f"{n}") for n in range(1000)])
+    before = receive(member, 400, ack=False)
+    for delivery in before[:100]:
+        member.ack(delivery)
+    eventually(lambda: sum(rabbitmq.lag([topic], group=topic).values()) == 900)
+    before += receive(member, 50, ack=False)
+    cut(f"eda-labs {topic}")
+    eventually(lambda: member.membership.lost)  # type: ignore[attr-defined]
+    after = receive(member, 900)
+    member.ack(before[100])
+    assert [int(d.value or b"") for d in after] == list(range(100, 1000))
+    assert (after[0].attempt, after[-1].attempt) == (2, 1)
+
+
+def test_a_broker_that_is_away_is_said_by_receive_and_forgotten_when_it_is_back(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As a consumer expects, which asks again."""
+    topic = new_topic(1)
+    member: Any = group(topic)
+    rabbitmq.publish([message(topic)])
+    away = RabbitMQBroker("amqp://127.0.0.1:9")._topology
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(member, "_topology", away)
+        member.membership._link.drop()
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9"):
+                member.receive(1, 0.1)
+    assert len(receive(member, 1)) == 1
+
+
+def test_a_queue_deleted_while_consuming_is_an_error_that_names_it(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, stranger: BlockingChannel,
+    group: Callable[..., Subscription], eventually: Eventually,
+) -> None:  # fmt: skip
+    """Not silence; and a new subscription makes it again."""
+    topic = new_topic(2)
+    member = group(topic)
+    stranger.queue_delete(f"{topic}.1.{topic}")
+
+    def said() -> bool:
+        try:
+            member.receive(1, 0.1)
+        except UnknownGroup as error:
+            return topic in str(error)
+        return False
+
+    eventually(said)
+    member.close()
+    member = group(topic)
+    rabbitmq.publish([message(topic, f"k{n}") for n in range(50)])
+    assert {d.partition for d in receive(member, 50)} == {0, 1}
+
+
+def test_a_topic_deleted_while_consuming_is_an_error_that_names_it(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, stranger: BlockingChannel, group: Callable[..., Subscription],
+    eventually: Eventually,
+) -> None:  # fmt: skip
+    """With its queues: their exchanges alone hold nothing."""
+    topic = new_topic(1)
+    member = group(topic)
+    stranger.exchange_delete(topic)
+    stranger.queue_delete(f"{topic}.0.{topic}")
+
+    def said() -> bool:
+        try:
+            member.receive(1, 0.1)
+        except UnknownTopic as error:
+            return topic in str(error)
+        return False
+
+    eventually(said)
+    rabbitmq.create_topic(topic, partitions=1)
+    group(topic)
+
+
+def test_closing_ends_a_receive_that_waits(rabbitmq: RabbitMQBroker, new_topic: NewTopic) -> None:
+    """In another thread; and no thread of ours is left."""
+    topic = new_topic()
+    threads = set(threading.enumerate())
+    member, ended = rabbitmq.subscribe([topic], group=topic), threading.Event()
+    waiting = threading.Thread(target=lambda: (member.receive(1, 60), ended.set()))
+    waiting.start()
+    member.close()
+    assert ended.wait(30)
+    waiting.join(30)
+    assert set(threading.enumerate()) <= threads
+    with pytest.raises(RuntimeError, match="closed"):
+        member.receive()
+
+
+def test_a_closed_broker_leaves_no_thread(rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage) -> None:
+    """And can be used again, which connects again."""
+    topic = new_topic()
+    rabbitmq.subscribe([topic], group=topic).close()
+    threads = set(threading.enumerate())
+    for _ in range(2):
+        rabbitmq.publish([message(topic)])
+        rabbitmq.close()
+    assert set(threading.enumerate()) <= threads
+
+
+# -- lag ---------------------------------------------------------------------------------------------------------------
+
+
+def test_lag_counts_what_a_member_holds_at_once(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """Handed out, or fetched ahead: neither is acked, however fast it was fetched."""
+    topic = new_topic(1)
+    member = group(topic)
+    for n in range(20):
+        rabbitmq.publish([message(topic)])
+        assert rabbitmq.lag([topic], group=topic) == {(topic, 0): n + 1}
+    receive(member, 20)
+    assert rabbitmq.lag([topic], group=topic) == {(topic, 0): 0}
+
+
+def test_lag_counts_what_a_member_elsewhere_holds(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    eventually: Eventually,
+) -> None:  # fmt: skip
+    """As old as the broker's last tick."""
+    topic, address = new_topic(1), rabbitmq._address
+    member = group(topic)
+    rabbitmq.publish([message(topic) for _ in range(20)])
+    deliveries = receive(member, 20, ack=False)
+    url = f"amqp://{address.user}:{address.password}@{address.host}:{address.port}/?management={address.management}"
+    with RabbitMQBroker(url) as other:
+        eventually(lambda: other.lag([topic], group=topic) == {(topic, 0): 20})
+        for delivery in deliveries:
+            member.ack(delivery)
+        eventually(lambda: other.lag([topic], group=topic) == {(topic, 0): 0})
+
+
+def test_lag_of_a_group_that_never_came_is_an_error(rabbitmq: RabbitMQBroker, new_topic: NewTopic) -> None:
+    """It has no queue: nothing is kept for it, and nothing is owed."""
+    with pytest.raises(UnknownGroup, match="'nobody'"):
+        rabbitmq.lag([new_topic()], group="nobody")
+
+
+# -- members -----------------------------------------------------------------------------------------------------------
+
+MEMBER = """
+    import sys
+    from reference.brokers.rabbitmq import RabbitMQBroker
+    url, topic = sys.argv[1:]
+    member = RabbitMQBroker(url, timeout_s=30).subscribe([topic], group=topic)
+    while True:
+        for delivery in member.receive(20, 0.2):
+            print(delivery.partition, delivery.key.decode(), delivery.value.decode(), flush=True)
+            member.ack(delivery)
+"""
+
+
+class Elsewhere:
+    """A member in a process of its own, that tells what it received."""
+
+    def __init__(self, url: str, topic: str, record: Callable[[str, int], None]) -> None:
+        self.lanes: set[str] = set()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(MEMBER), url, topic], stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, args=[record])
+        self._reader.start()
+
+    def _read(self, record: Callable[[str, int], None]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.endswith("\n"):
+                lane, key, number = line.split()
+                self.lanes.add(lane)
+                record(key, int(number))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def test_keys_stay_in_order_while_members_come_go_and_are_killed(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, group: Callable[..., Subscription], eventually: Eventually
+) -> None:
+    """Whatever was delivered again, the first time of each of a key's messages is in order; and all of them came."""
+    topic, sent = new_topic(4), 0
+    seen: dict[str, list[int]] = defaultdict(list)
+    lock = threading.Lock()
+
+    def record(key: str, number: int) -> None:
+        with lock:
+            if number not in seen[key]:
+                seen[key].append(number)
+
+    address = rabbitmq._address
+    url = f"amqp://{address.user}:{address.password}@{address.host}:{address.port}/"
+    here: list[Any] = [group(topic)]
+
+    def consume() -> None:
+        for member in here:
+            for delivery in member.receive(500, 0.02):
+                record((delivery.key or b"").decode(), int(delivery.value or b""))
+                member.ack(delivery)
+
+    def moving(until: Callable[[], bool]) -> Callable[[], bool]:
+        def step() -> bool:
+            nonlocal sent
+            rabbitmq.publish([message(topic, f"k{n % 50}", f"{n}") for n in range(sent, sent + 200)])
+            sent += 200
+            consume()
+            return until()
+
+        return step
+
+    other = Elsewhere(url, topic, record)
+    try:
+        eventually(moving(lambda: bool(other.lanes)), within_s=60)
+        here.append(group(topic))
+        eventually(moving(lambda: any(lane.active for lane in here[1].membership.lanes)), within_s=60)
+    finally:
+        other.kill()
+    goal = sent + 2000
+    eventually(moving(lambda: sent >= goal), within_s=60)
+    here.pop(0).close()
+    eventually(lambda: consume() or sum(map(len, seen.values())) == sent, within_s=120)
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+
+
+def test_two_members_share_within_seconds(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, group: Callable[..., Subscription], eventually: Eventually
+) -> None:
+    """A share is rounded up: two of four lanes each."""
+    topic = new_topic(4)
+    members: list[Any] = [group(topic), group(topic)]
+
+    def shared() -> bool:
+        rabbitmq.publish([message(topic, f"k{n}") for n in range(40)])
+        for member in members:
+            for delivery in member.receive(100, 0.05):
+                member.ack(delivery)
+        return [sum(lane.active for lane in member.membership.lanes) for member in members] == [2, 2]
+
+    eventually(shared)
