@@ -7,12 +7,12 @@ PORT ?= 8888
 NO_BROWSER ?=
 BIN := .venv/bin
 
-.PHONY: help setup up down status lab lint test notebooks pictures bench clean
+.PHONY: help setup up down status lab lint test notebooks pictures docs bench clean
 .NOTPARALLEL:
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "pieces: setup up down status lint notebooks pictures bench clean"
+	@echo "pieces: setup up down status lint notebooks pictures docs bench clean"
 
 setup:
 	@./scripts/setup
@@ -44,8 +44,11 @@ notebooks: setup
 pictures: setup
 	@$(BIN)/python -m labs.pictures
 
+docs: setup
+	@$(BIN)/python docs/build.py && $(BIN)/python docs/settings.py
+
 bench: setup
-	@$(BIN)/eda bench relay && $(BIN)/eda bench latency
+	@$(BIN)/eda bench relay && $(BIN)/eda bench latency && $(BIN)/eda bench brokers
 
 # What was installed and downloaded stays: rm -rf .venv .eda for those.
 clean: down

@@ -31,7 +31,13 @@ def schema() -> None:
 @app.command()
 def relay(
     dsn: Annotated[str, typer.Option(envvar="EDA_POSTGRES_DSN", help="Postgres that holds the outbox; no session pooler.")],
-    broker: Annotated[str, typer.Option(envvar="EDA_KAFKA_URL", help="kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…]")],
+    broker: Annotated[
+        str,
+        typer.Option(
+            envvar="EDA_KAFKA_URL",
+            help="kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…], amqp://[USER:PASSWORD@]HOST:PORT/VHOST, or pubsub://PROJECT",
+        ),
+    ],
     route: Annotated[str, typer.Option(help="The topic; {aggregatetype} is replaced.")] = "outbox.event.{aggregatetype}",
     lanes: Annotated[
         int, typer.Option(min=1, max=BUCKETS, help="Into how many shares relays divide the keys: at least as many as relays.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,8 @@ from reference.delivery import outbox
 from reference.delivery.relay import Relay
 from reference.stack import Endpoints
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def test_the_ten_lines_work(stack: Endpoints, postgres: str, eventually: Callable[..., None]) -> None:
@@ -37,3 +40,9 @@ def test_the_ten_lines_work(stack: Endpoints, postgres: str, eventually: Callabl
         finally:
             stop.set()
             thread.join()
+
+
+def test_what_is_generated_has_not_drifted() -> None:
+    """The table of brokers and promises is the code's own; `make docs` writes it."""
+    said = subprocess.run([sys.executable, ROOT / "docs" / "build.py", "--check"], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 import psycopg
 
-from reference.brokers import connect
+from reference.brokers import Subscription, connect
 from reference.delivery import outbox
 from reference.delivery.consumer import Consumer
 from reference.event import Event
@@ -38,11 +38,16 @@ LANES: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One experiment's figures. ``verdict`` is of the design under test, ``control`` of the one that must fail."""
+    """One experiment's figures on one broker, whose address is ``broker``.
+
+    ``ordered`` says whether the broker promises order at all. ``verdict`` is of the design under test, ``control`` of the one that must fail.
+    """
 
     experiment: str
+    broker: str
     faults: int
     seconds: float
+    ordered: bool
     verdict: Verdict
     control: Verdict
 
@@ -50,7 +55,8 @@ class Row:
     def outcome(self) -> str:
         """``held``, ``broken``, or ``inconclusive``: nothing broke, but no kill hit between publish and delete, or the
         control did not fail, so that nothing was proved either."""
-        if not self.verdict.clean:
+        verdict = self.verdict
+        if verdict.lost or verdict.unexpected or verdict.applied_twice or (self.ordered and verdict.out_of_order):
             return "broken"
         return "held" if self.verdict.duplicates and not self.control.clean else "inconclusive"
 
@@ -77,6 +83,7 @@ def relays_killed(
     started = time.monotonic()
     draw = random.Random(seed)
     with _Shop(dsn, broker_url, "killed") as shop_:
+        where, ordered = shop_.broker.url, shop_.broker.capabilities.ordered_by_key
         relays = [_start(dsn, broker_url, shop_.topic) for _ in range(2)]
         try:
             for n in range(kills):
@@ -95,8 +102,9 @@ def relays_killed(
     verdict = check(shop_.history)
     control = _skip_locked(dsn, broker_url, events=max(1_000, min(events, 2_000)))  # fewer may pass by luck
     return Row(
-        experiment="relays killed", faults=kills, seconds=round(time.monotonic() - started, 1), verdict=verdict, control=control
-    )
+        experiment="relays killed", broker=where, faults=kills, seconds=round(time.monotonic() - started, 1),
+        ordered=ordered, verdict=verdict, control=control,
+    )  # fmt: skip
 
 
 def _skip_locked(dsn: str, broker_url: str, *, events: int) -> Verdict:
@@ -170,8 +178,10 @@ class _Shop:
             conn.execute("TRUNCATE outbox, inbox, orders, ledger")
             for n in range(ORDERS):
                 shop.place(conn, f"order-{n}")
+        # Before the first event: not every broker keeps a message for a group that has never been there.
+        subscription = RecordingBroker(self.broker, self.history).subscribe([self.topic], group=self.topic)
         self._work = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
-        self._work.append(threading.Thread(target=self._consume))
+        self._work.append(threading.Thread(target=self._consume, args=(subscription,)))
         for thread in self._work:
             thread.start()
         return self
@@ -195,8 +205,7 @@ class _Shop:
             self._claimed += 1
             return not self._stop.is_set()
 
-    def _consume(self) -> None:
-        subscription = RecordingBroker(self.broker, self.history).subscribe([self.topic], group=self.topic)
+    def _consume(self, subscription: Subscription) -> None:
         at = applied(self.history, group=self.topic)
         with Consumer(subscription, self._dsn, {"OrderAmended": _book}, name="warehouse", at=at) as consumer:
             consumer.run(self._stop)

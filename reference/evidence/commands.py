@@ -1,4 +1,4 @@
-"""``eda bench``: figures measured on the running stack, in a database of their own that is dropped afterwards."""
+"""``eda bench`` and ``eda campaign``: figures measured on the running stack, in a database that is dropped afterwards."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import dumps
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import psycopg
 import typer
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from reference.evidence.benchmarks import brokers as broker_bench
 from reference.evidence.benchmarks import latency as latency_bench
 from reference.evidence.benchmarks import relay as relay_bench
-from reference.evidence.campaign import relays_killed
+from reference.evidence.campaign import Row, relays_killed
 from reference.programs import log_to_stderr
 from reference.stack import endpoints
 
@@ -28,6 +29,9 @@ bench = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 
+BROKERS: Final = ["kafka", "rabbitmq", "pubsub"]
+BARE_KNOWN: Final = ["rabbitmq", "pubsub"]  # Kafka's client is measured beside the relay
+Brokers = Annotated[list[str], typer.Option("--broker", help="kafka, rabbitmq or pubsub; may be given several times.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -43,22 +47,50 @@ def latency(rate: int = 200, seconds: float = 15.0, json: AsJson = False) -> Non
     _report(lambda dsn, broker: latency_bench.measure(dsn, broker, rate=rate, seconds=seconds), as_json=json)
 
 
-@app.command()
-def campaign(events: int = 20_000, kills: int = 200, seed: int = 1, json: AsJson = False) -> None:
-    """Kill relays while writers commit, beside a control that must fail; exit with 1 unless the outcome is held."""
+@bench.command()
+def brokers(
+    broker: Brokers = BARE_KNOWN,
+    messages: int = 10_000,
+    runs: int = 5,
+    json: AsJson = False,
+) -> None:
+    """Publishing and consuming through the adapters, against their bare clients in the same run."""
     log_to_stderr()
-    running = endpoints()
-    with scratch_database(running.postgres) as dsn, typer.progressbar(length=kills, label="kills", file=sys.stderr) as bar:
-        row = relays_killed(dsn, running.kafka, events=events, kills=kills, seed=seed, tell=lambda _: bar.update(1))
-    figures = {"experiment": row.experiment, "kills": row.faults, "seconds": row.seconds, "relay": str(row.verdict),
-               "control (skip locked)": str(row.control), "outcome": row.outcome}  # fmt: skip
-    _print(figures, as_json=json)
-    raise typer.Exit(0 if row.held else 1)
+    running = endpoints(*broker)
+    for name in broker:
+        _print(broker_bench.compare(getattr(running, name), messages=messages, runs=runs), as_json=json)
+
+
+@app.command()
+def campaign(
+    broker: Brokers = BROKERS,
+    events: int = 20_000,
+    kills: int = 200,
+    seed: int = 1,
+    json: AsJson = False,
+) -> None:
+    """Kill relays while writers commit, beside a control that must fail, on one broker after the other.
+
+    Exits with 1 unless every outcome is held. With --json, one object a line and a broker.
+    """
+    log_to_stderr()
+    running = endpoints("postgres", *broker)
+    rows = [_killed(getattr(running, name), running.postgres, events=events, kills=kills, seed=seed) for name in broker]
+    for row in rows:
+        figures = {"experiment": row.experiment, "broker": row.broker, "kills": row.faults, "seconds": row.seconds,
+                   "relay": str(row.verdict), "control (skip locked)": str(row.control), "outcome": row.outcome}  # fmt: skip
+        _print(figures, as_json=json)
+    raise typer.Exit(0 if all(row.held for row in rows) else 1)
+
+
+def _killed(broker: str, dsn: str, *, events: int, kills: int, seed: int) -> Row:
+    with scratch_database(dsn) as scratch, typer.progressbar(length=kills, label="kills", file=sys.stderr) as bar:
+        return relays_killed(scratch, broker, events=events, kills=kills, seed=seed, tell=lambda _: bar.update(1))
 
 
 def _report(measure: Callable[[str, str], dict[str, Any]], *, as_json: bool) -> None:
     log_to_stderr()
-    running = endpoints()
+    running = endpoints("postgres", "kafka")
     with scratch_database(running.postgres) as dsn:
         figures = measure(dsn, running.kafka)
     _print(figures, as_json=as_json)

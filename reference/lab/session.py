@@ -17,16 +17,15 @@ import psycopg
 import stamina
 import structlog
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from reference.brokers import Broker, Message, connect
-from reference.delivery import outbox
 from reference.delivery.relay import Relay
 from reference.event import Event
 from reference.evidence.checker import Verdict, check
 from reference.evidence.faults import Crash
 from reference.evidence.history import History
 from reference.evidence.recorder import LagProbe, RecordingBroker, delivered
+from reference.lab.database import TABLES, made_anew
 from reference.lab.journal import CommitJournal
 from reference.lab.pausing import Pause
 from reference.lab.predictions import Predictions
@@ -42,8 +41,6 @@ from reference.stack import up
 
 __all__ = ["Lab"]
 
-TABLES: Final = "outbox, inbox, inbox_sequence, orders, order_changes, payments, ledger, order_status"
-MADE_HERE: Final = "made by a lab of eda-labs; dropped when the lab is opened again"
 COUNTS: Final[tuple[Panel, ...]] = ("verdict", "strip")
 Way = Callable[[psycopg.Connection[Any], Change, Publish, Callable[[], None]], None]
 
@@ -65,17 +62,25 @@ class Lab:
     def open(cls, number: int) -> Self:
         """Find or start the stack, make this lab's database anew, and say what is running."""
         _be_quiet()
-        stack = up()
+        stack = up(["kafka", "postgres"])
         name = f"eda_lab_{number}"
-        with psycopg.connect(stack.postgres, autocommit=True) as admin:
-            _make_anew(admin, name)
-        dsn = make_conninfo(stack.postgres, dbname=name)
-        with psycopg.connect(dsn) as conn:
-            conn.execute(outbox.schema())
-            conn.execute(shop.schema())
-        lab = cls(number, dsn, connect(stack.kafka), stack.kafka)
+        lab = cls(number, made_anew(stack.postgres, name), connect(stack.kafka), stack.kafka)
         print(f"Lab {number} is open: Kafka at {lab._inner.url}, Postgres database {name!r}, backend {stack.backend}")
         return lab
+
+    @contextmanager
+    def on(self, broker: str) -> Iterator[None]:
+        """The block runs on another broker, ``rabbitmq`` or ``pubsub``, which is started if it does not run."""
+        before = self._inner, self.broker_url
+        url: str = getattr(up([broker]), broker)
+        with connect(url) as inner:
+            self._inner, self.broker_url = inner, url
+            self.begin()
+            try:
+                yield
+            finally:
+                self._inner, self.broker_url = before
+                self.begin()
 
     def begin(self, *, partitions: int = 3) -> None:
         """A new experiment: empty tables, a new topic, a new history."""
@@ -87,6 +92,8 @@ class Lab:
         self.broker: Broker = RecordingBroker(self._inner, self.history)
         self._journal = CommitJournal(self.conn, self.history)
         self._group = self.topic
+        if not self._inner.capabilities.replay_by_offset:  # it keeps events from a group's first subscription on
+            self._inner.subscribe([self.topic], group=self._group).close()
         self._pause.open()
 
     def predict(self, **counts: int) -> None:
@@ -155,12 +162,21 @@ class Lab:
             yield board
 
     def settle(self, *, groups: Sequence[str] = ()) -> None:
-        """Wait until the outbox is empty and every group has acked all its topic holds. Raises :class:`TimeoutError`."""
+        """Wait until the outbox is empty and every group has acked all its topic holds. Raises :class:`TimeoutError`.
+
+        Where the broker does not tell a group's lag, until everything committed has been acked by one group.
+        """
+
+        def behind() -> int:
+            if self._inner.capabilities.lag:
+                lags = (self._inner.lag([self.topic], group=group) for group in groups or (self._group,))
+                return sum(sum(lag.values()) for lag in lags)
+            self._journal.read()
+            committed, acked = ({r.event for r in self.history if r.op == op} for op in ("commit", "ack"))
+            return len(committed - acked)
 
         def left() -> int:
-            waiting = self.count("outbox")
-            lags = (self._inner.lag([self.topic], group=group) for group in groups or (self._group,))
-            return waiting + sum(sum(lag.values()) for lag in lags)
+            return self.count("outbox") or behind()
 
         wait_until(lambda: left() == 0, "the outbox to be empty and the topic to be read")
 
@@ -208,17 +224,6 @@ class Lab:
         if not any(record.op == "deliver" for record in self.history):
             for delivery in self._inner.replay(self.topic):
                 self.history.add(delivered(delivery))
-
-
-def _make_anew(admin: psycopg.Connection[Any], name: str) -> None:
-    """Drop and create the lab's database. Raises :class:`RuntimeError` for one of that name that no lab has made."""
-    found = admin.execute("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", (name,)).fetchone()
-    if found is not None and found[0] != MADE_HERE:
-        raise RuntimeError(f"database {name!r} exists and was not made by a lab: rename or drop it, and open the lab again")
-    database = sql.Identifier(name)
-    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
-    admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
-    admin.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(MADE_HERE)))
 
 
 def _be_quiet() -> None:
