@@ -15,6 +15,7 @@ ADDRESSES = {
     "Kafka": "kafka://127.0.0.1:9",
     "RabbitMQ": "amqp://127.0.0.1:9",
     "Pub/Sub emulator": "pubsub://lab-project@127.0.0.1:9",
+    "the same with `?ordered=false`": "pubsub://lab-project@127.0.0.1:9?ordered=false",
 }
 
 

@@ -40,7 +40,8 @@ LANES: Final = 4
 class Row:
     """One experiment's figures on one broker, whose address is ``broker``.
 
-    ``ordered`` says whether the broker promises order at all. ``verdict`` is of the design under test, ``control`` of the one that must fail.
+    ``ordered`` says whether that broker promises order at all. ``verdict`` is of the design under test, ``control`` of the
+    one that must fail.
     """
 
     experiment: str

@@ -29,13 +29,11 @@ NOWHERE = {
     "rabbitmq": "amqp://127.0.0.1:9",
     "pubsub": os.environ.get("EDA_PUBSUB_URL", "pubsub://lab-project@127.0.0.1:9"),
 }
+NOWHERE["unordered"] = f"{NOWHERE['pubsub']}?ordered=false"
 CAPABILITIES: dict[str, Capabilities] = {}
 for _name, _url in NOWHERE.items():
-    try:
-        with connect(_url) as _broker:
-            CAPABILITIES[_name] = _broker.capabilities
-    except ImportError:
-        pass
+    with connect(_url) as _broker:
+        CAPABILITIES[_name] = _broker.capabilities
 
 OUTCOMES = pytest.StashKey[dict[tuple[str, str], bool]]()
 
@@ -104,6 +102,13 @@ def rabbitmq(stack: Endpoints) -> Iterator[Broker]:
 def pubsub(stack: Endpoints) -> Iterator[Broker]:
     """Google's emulator, with patience."""
     with connect(stack.pubsub, timeout_s=30) as broker:
+        yield broker
+
+
+@pytest.fixture
+def unordered(stack: Endpoints) -> Iterator[Broker]:
+    """The same emulator without order per key, which it can do more with."""
+    with connect(f"{stack.pubsub}?ordered=false", timeout_s=30) as broker:
         yield broker
 
 

@@ -11,10 +11,11 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+from zlib import crc32
 
 from pika import BasicProperties
 
-from reference.brokers.protocol import Headers, Message, NotConfirmed
+from reference.brokers.protocol import Headers, Message, NotConfirmed, UnknownGroup, UnknownTopic
 from reference.brokers.rabbitmq.headers import SHORT, refusal, to_table
 from reference.brokers.rabbitmq.topology import Topology
 from reference.brokers.rabbitmq.window import Numbered, Ready, Window
@@ -35,7 +36,7 @@ class RabbitMQPublisher:
         self._topology, self._timeout_s = topology, timeout_s
         self._lock = threading.Lock()
         self._window: Window | None = None
-        self._known: set[str] = set()  # topics that were there, and held by a group, when last looked
+        self._known: dict[str, tuple[str, ...]] = {}  # partitions of topics that were there and held by a group
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """See :meth:`Broker.publish`. A window at a time; one by one only after the broker ended the channel twice."""
@@ -96,7 +97,7 @@ class RabbitMQPublisher:
 class _Call:
     """The messages of one ``publish``, and what became of them."""
 
-    def __init__(self, numbered: Iterator[Numbered], topology: Topology, known: set[str], delay_s: float) -> None:
+    def __init__(self, numbered: Iterator[Numbered], topology: Topology, known: dict[str, tuple[str, ...]], delay_s: float) -> None:
         self._numbered: Iterator[Numbered] = numbered
         self._topology, self._known, self._delay_s = topology, known, delay_s
         self.failures: dict[int, str] = {}
@@ -104,14 +105,14 @@ class _Call:
 
     def chunks(self, window: Window, size: int) -> Iterator[list[Ready]]:
         """What may be sent, ready for the wire."""
-        exchanges = dict[str, str]()
+        lanes = dict[str, tuple[str, ...]]()
         refused = dict[str, str]()
         chunk: list[Ready] = []
         limit, blocked, tag, stem = window.link.frame_max, self.blocked, window.next_tag, window.stem
         for numbered in self._numbered:
             topic, key, value, headers = numbered[1]
-            if topic not in exchanges:
-                exchanges[topic] = self._exchange(topic, refused)
+            if topic not in lanes:
+                lanes[topic] = self._lanes(topic, refused)
             body = value if type(value) is bytes else _bytes(value)
             table = to_table(headers)
             if blocked and (topic, key) in blocked:
@@ -123,7 +124,8 @@ class _Call:
                 self.fail(numbered, reason)
                 continue
             properties = BasicProperties(headers=table, delivery_mode=PERSISTENT, message_id=f"{stem}{tag}")
-            chunk.append((tag, numbered, exchanges[topic], key, body, properties))
+            exchange = lanes[topic][crc32(key.encode()) % len(lanes[topic])]
+            chunk.append((tag, numbered, exchange, key, body, properties))
             tag += 1
             if len(chunk) >= size:
                 window.next_tag = tag
@@ -147,14 +149,15 @@ class _Call:
         if self._unsettled:
             self.fail(next(self._numbered), self._reason)
 
-    def _exchange(self, topic: str, refused: dict[str, str]) -> str:
+    def _lanes(self, topic: str, refused: dict[str, str]) -> tuple[str, ...]:
+        """The exchanges among which a key's is found; none, and the reason, where there is no such topic or nobody in it."""
         if topic not in self._known:
-            reason = self._topology.refusal(topic)
-            if reason:
-                refused[topic] = reason
-                return ""
-            self._known.add(topic)
-        return self._topology.waiting_room(topic, self._delay_s) if self._delay_s > 0 else topic
+            try:
+                self._known[topic] = self._topology.lanes(topic)
+            except (UnknownTopic, UnknownGroup) as error:
+                refused[topic] = str(error)
+                return ()
+        return (self._topology.waiting_room(topic, self._delay_s),) if self._delay_s > 0 else self._known[topic]
 
 
 def _oversize(key: str, body: bytes, headers: Headers, table: dict[str, Any], limit: int) -> str:

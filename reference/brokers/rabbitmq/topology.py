@@ -1,8 +1,10 @@
 """What topics and groups are made of in RabbitMQ, and how they are made and found.
 
-A topic is an exchange that hashes the routing key, which is the event's key, to its partitions, each an exchange that copies
-to the queue of every group: ``orders`` → ``orders.0``, ``orders.1``, … → ``orders.0.billing``, …. Whoever publishes to
-``orders``, in any language, is part of it.
+A topic's partitions are exchanges that copy to the queue of every group: ``orders.0``, ``orders.1``, … →
+``orders.0.billing``, …. A key's partition is the CRC-32 of its UTF-8 bytes, modulo their number: whoever publishes by that
+rule, in any language, keeps the key's order with all others. ``orders`` itself is for those who do not care: an exchange that
+hashes the routing key to a partition, but to another one after the broker was started again, since RabbitMQ rebuilds such
+an exchange's ring in no fixed order. Dead letters and delayed messages come through it.
 
 Killed at any line, making a topic or joining a group is finished by whoever asks for the same next. Nobody publishes before
 both are whole: ``orders.groups``, which lists the groups, is made last, and the publisher asks for it.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 import pika
@@ -71,19 +73,13 @@ class Topology:
             raise UnknownTopic(f"topic {topic[:80]!r} does not exist at {self.address.url}: create it")
         return count
 
-    def refusal(self, topic: str) -> str:
-        """Why nothing can be published to this topic now, or nothing."""
-        try:
-            self.partitions(topic)
-        except UnknownTopic as error:
-            return str(error)
+    def lanes(self, topic: str) -> tuple[str, ...]:
+        """The partitions' exchanges, to publish to. Raises :class:`UnknownTopic`, or :class:`UnknownGroup` where nothing
+        would be kept."""
+        count = self.partitions(topic)
         if not self._is_there(f"{topic}.groups"):
-            return no_group(topic)
-        # RabbitMQ writes to disk within two seconds what it says it has declared: a broker that was killed in the moment
-        # after may know a part of the topic only, and would place its keys by that.
-        with suppress(_NotAllowed):  # who may publish and no more has to trust
-            self._bind(topic)
-        return ""
+            raise UnknownGroup(no_group(topic))
+        return tuple(_lanes(topic, count))
 
     def join(self, topic: str, group: str, dead_letters: DeadLetters | None) -> int:
         """Make the group's queues, unless they are there; how many partitions there are.
@@ -163,9 +159,8 @@ class Topology:
             channel.queue_delete(next_one)
 
     def _bind(self, topic: str) -> None:
-        # In the order of their names: a broker that starts again binds them in this order, and would else place keys anew.
         with self._channel() as channel:
-            for lane in sorted(_lanes(topic, self._count(topic)), key=str.encode):
+            for lane in _lanes(topic, self._count(topic)):
                 channel.exchange_bind(lane, topic, "1")
 
     def _count(self, topic: str) -> int:
@@ -211,7 +206,7 @@ class Topology:
             yield
         except exceptions.ChannelClosedByBroker as error:
             if error.reply_code == 403:
-                raise _NotAllowed(f"broker {address.url} does not let user {address.user!r}: {error.reply_text}") from error
+                raise BrokerUnavailable(f"broker {address.url} does not let user {address.user!r}: {error.reply_text}") from error
             raise
         except _TooSlow as error:
             raise BrokerUnavailable(f"broker {address.url} did not answer within {self._timeout_s:g} s") from error
@@ -236,10 +231,6 @@ def no_group(topic: str) -> str:
 
 def _lanes(topic: str, count: int) -> list[str]:
     return [f"{topic}.{partition}" for partition in range(count)]
-
-
-class _NotAllowed(BrokerUnavailable):
-    """This user may not do it."""
 
 
 class _TooSlow(Exception):
