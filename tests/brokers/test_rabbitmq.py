@@ -369,6 +369,8 @@ def test_a_message_that_ends_the_channel_every_time_is_named(
         (Message("", "bad", b"", [("n" * 300, "x")]), "its name has 300 bytes"),
         (Message("", "bad", b"", [("CC", "elsewhere")]), "header 'CC'"),
         (Message("", "bad\udcff", b"", []), "cannot be written"),
+        (Message("", "bad", "\udcff", []), "cannot be written"),
+        (Message("", "bad", b"", [("h", "\udcff")]), "cannot be written"),
     ],
 )
 def test_what_cannot_be_carried_is_named_and_its_neighbours_are_durable(

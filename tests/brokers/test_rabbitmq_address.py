@@ -50,7 +50,9 @@ def test_amqps_is_amqp_over_tls() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("url", ["", "amqp://", "one:5672", "http://one:5672", "amqp://one:port", "amqp://one:99999", "amqp:///shop"])
+@pytest.mark.parametrize(
+    "url", ["", "amqp://", "one:5672", "http://one:5672", "amqp://one:port", "amqp://one:99999", "amqp:///shop"]
+)
 def test_a_bad_address_is_answered_with_a_good_one(url: str) -> None:
     """The reader sees what to write."""
     with pytest.raises(ValueError, match="write amqp://HOST:PORT/VHOST"):

@@ -17,12 +17,13 @@ from google.pubsub_v1 import types
 
 from reference.brokers.protocol import Message, NotConfirmed, UnknownTopic
 from reference.brokers.pubsub.connection import FORBIDDEN, PubSubConnection
+from reference.brokers.pubsub.settings import BATCH
 from reference.brokers.pubsub.topology import PubSubTopology
 from reference.brokers.pubsub.wire import Unfit, to_wire
 
 __all__ = ["PubSubPublisher"]
 
-BATCH_MESSAGES: Final = 1_000  # the service's limit on a request
+BATCH_MESSAGES: Final = int(BATCH["max_messages"])
 BATCH_BYTES: Final = 9_000_000  # its other limit is 10 MB; the emulator answers what is over it with silence
 REFUSED: Final = (errors.InvalidArgument, errors.FailedPrecondition, errors.NotFound, errors.OutOfRange, *FORBIDDEN)
 

@@ -16,12 +16,13 @@ from reference.brokers.protocol import BrokerUnavailable, DeadLetters, Delivery
 from reference.brokers.pubsub.backlog import Backlog
 from reference.brokers.pubsub.connection import PubSubConnection
 from reference.brokers.pubsub.leases import Leases
+from reference.brokers.pubsub.settings import SUBSCRIBER_FLOW
 from reference.brokers.pubsub.stream import PubSubStream
 from reference.brokers.pubsub.topology import PubSubTopology
 
 __all__ = ["PubSubSubscription"]
 
-WINDOW: Final = 1_000
+WINDOW: Final = int(SUBSCRIBER_FLOW["max_messages"])
 COUNTED_WINDOW: Final = 100  # where a member's leaving counts as a failure of all it held, it holds less
 HOLD_AT_MOST: Final = 10_000  # the emulator sends all there is, whatever the window
 LOOK_EVERY_S: Final = 2.0

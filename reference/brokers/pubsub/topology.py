@@ -15,12 +15,13 @@ from google.pubsub_v1 import types
 
 from reference.brokers.protocol import DeadLetters, NotOffered, UnknownGroup, UnknownTopic
 from reference.brokers.pubsub.connection import PubSubConnection
+from reference.brokers.pubsub.settings import SUBSCRIPTION
 
 __all__ = ["LEASE_S", "PubSubTopology", "refusal_of_name"]
 
 NAME: Final = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 LEASE_S: Final = 10  # the shortest there is: for so long a killed member's messages are out of reach
-KEPT_S: Final = 7 * 24 * 3600  # how far back a rewind reaches
+KEPT_S: Final = int(SUBSCRIPTION["message_retention_duration"].total_seconds())  # how far back a rewind reaches
 DELETED: Final = "_deleted-topic_"
 ATTEMPTS: Final = range(5, 101)
 FILTER_BYTES: Final = 256

@@ -9,11 +9,13 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 import pika
 
+from reference.brokers.rabbitmq.settings import CONNECTION
+
 __all__ = ["RabbitMQAddress"]
 
 PORTS: Final = {"amqp": (5672, 15672), "amqps": (5671, 15671)}  # the broker's, and its management API's
 SETTINGS: Final = ("heartbeat", "frame_max", "channel_max")
-HEARTBEAT_S: Final = 20  # a member whose machine has vanished is noticed within two of these, and its lanes go on
+HEARTBEAT_S: Final = int(CONNECTION["heartbeat"])  # and so how soon a vanished member's lanes go on
 HOW: Final = "write amqp://HOST:PORT/VHOST or amqp://USER:PASSWORD@HOST:PORT/VHOST"
 
 

@@ -21,6 +21,7 @@ from pika.exceptions import ChannelClosedByBroker
 from reference.brokers.protocol import BrokerUnavailable
 from reference.brokers.rabbitmq.lane import Lane
 from reference.brokers.rabbitmq.link import Link, close_at_once
+from reference.brokers.rabbitmq.settings import CHANNEL
 from reference.brokers.rabbitmq.topology import Topology, lane_queue, members_queue
 
 __all__ = ["PREFETCH", "Membership"]
@@ -28,7 +29,7 @@ __all__ = ["PREFETCH", "Membership"]
 # Enough to keep a fast handler busy over a round trip, and few enough to come again after a crash. It must be the same for
 # all members: the broker puts what it takes back behind what it had taken back before, so the next member has to get it all
 # at once, or order is lost.
-PREFETCH: Final = 500
+PREFETCH: Final = int(CHANNEL["prefetch_count"])
 LOOK_EVERY_S: Final = 1.0
 
 
@@ -103,9 +104,7 @@ class Membership:
         for event in asked:
             event.wait(0 if self.lost else max(0.0, until - time.monotonic()))
         with self.news:
-            return {
-                (lane.topic, lane.partition): len(lane.unsettled) + len(lane.rejected) for lane in self.lanes if lane.active
-            }
+            return {(lane.topic, lane.partition): len(lane.unsettled) + len(lane.rejected) for lane in self.lanes if lane.active}
 
     def _join(self, link: Link) -> None:
         """Get in line for every lane, and only then be counted as a member."""

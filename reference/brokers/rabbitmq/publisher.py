@@ -17,6 +17,7 @@ from pika import BasicProperties
 
 from reference.brokers.protocol import Headers, Message, NotConfirmed, UnknownGroup, UnknownTopic
 from reference.brokers.rabbitmq.headers import SHORT, refusal, to_table
+from reference.brokers.rabbitmq.settings import MESSAGE
 from reference.brokers.rabbitmq.topology import Topology
 from reference.brokers.rabbitmq.window import Numbered, Ready, Window
 
@@ -25,8 +26,9 @@ __all__ = ["MAX_MESSAGE_BYTES", "RabbitMQPublisher"]
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024  # what RabbitMQ 4 takes unless it is told otherwise; 3.x takes 128 MiB
 WINDOW: Final = 1000  # unconfirmed at a time: covers a round trip to the disk, and may all be published again after a failure
 CHUNK: Final = 100  # handed to the connection's thread at a time
-PERSISTENT: Final = 2
+PERSISTENT: Final = int(MESSAGE["delivery_mode"])
 
+_Known = dict[str, tuple[str, ...]]  # the partitions of topics that were there, and held by a group, when last looked
 
 
 class RabbitMQPublisher:
@@ -36,7 +38,7 @@ class RabbitMQPublisher:
         self._topology, self._timeout_s = topology, timeout_s
         self._lock = threading.Lock()
         self._window: Window | None = None
-        self._known: dict[str, tuple[str, ...]] = {}  # partitions of topics that were there and held by a group
+        self._known: _Known = {}
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """See :meth:`Broker.publish`. A window at a time; one by one only after the broker ended the channel twice."""
@@ -97,7 +99,7 @@ class RabbitMQPublisher:
 class _Call:
     """The messages of one ``publish``, and what became of them."""
 
-    def __init__(self, numbered: Iterator[Numbered], topology: Topology, known: dict[str, tuple[str, ...]], delay_s: float) -> None:
+    def __init__(self, numbered: Iterator[Numbered], topology: Topology, known: _Known, delay_s: float) -> None:
         self._numbered: Iterator[Numbered] = numbered
         self._topology, self._known, self._delay_s = topology, known, delay_s
         self.failures: dict[int, str] = {}
@@ -113,10 +115,13 @@ class _Call:
             topic, key, value, headers = numbered[1]
             if topic not in lanes:
                 lanes[topic] = self._lanes(topic, refused)
-            body = value if type(value) is bytes else _bytes(value)
-            table = to_table(headers)
             if blocked and (topic, key) in blocked:
                 self.failures[numbered[0]] = blocked[topic, key]
+                continue
+            try:
+                body, place, table = value if type(value) is bytes else _bytes(value), crc32(key.encode()), to_table(headers)
+            except UnicodeEncodeError as error:
+                self.fail(numbered, f"cannot be written: {error}")
                 continue
             reason = refused.get(topic) if refused else None
             reason = reason or refusal(table) or _oversize(key, body, headers, table, limit)
@@ -124,7 +129,7 @@ class _Call:
                 self.fail(numbered, reason)
                 continue
             properties = BasicProperties(headers=table, delivery_mode=PERSISTENT, message_id=f"{stem}{tag}")
-            exchange = lanes[topic][crc32(key.encode()) % len(lanes[topic])]
+            exchange = lanes[topic][place % len(lanes[topic])]
             chunk.append((tag, numbered, exchange, key, body, properties))
             tag += 1
             if len(chunk) >= size:

@@ -27,6 +27,7 @@ from reference.brokers.protocol import BrokerUnavailable, DeadLetters, UnknownGr
 from reference.brokers.rabbitmq.address import RabbitMQAddress
 from reference.brokers.rabbitmq.link import why
 from reference.brokers.rabbitmq.quiet import quiet
+from reference.brokers.rabbitmq.settings import ORDERED_ARGUMENTS, QUORUM_ARGUMENTS
 
 __all__ = ["Topology", "lane_queue", "members_queue", "no_group"]
 
@@ -36,9 +37,11 @@ __all__ = ["Topology", "lane_queue", "members_queue", "no_group"]
 NO_DELIVERY_LIMIT: Final = 2_147_483_647
 DURABLE: Final[Mapping[str, Any]] = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 # A queue has one consumer at a time, and the next one gets what it had not acked, in order.
-LANE: Final[Mapping[str, Any]] = {**DURABLE, "x-single-active-consumer": True}
+LANE: Final[Mapping[str, Any]] = {**DURABLE, **ORDERED_ARGUMENTS}
 # A message stays in its queue until the one it is moved to has confirmed it.
-MOVED_SAFELY: Final[Mapping[str, Any]] = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+MOVED_SAFELY: Final[Mapping[str, Any]] = {
+    name: QUORUM_ARGUMENTS[name] for name in ("x-dead-letter-strategy", "x-overflow")
+}
 INEQUIVALENT: Final = re.compile(
     r"inequivalent arg '(?P<argument>[^']*)' for (?P<what>\w+) '(?P<name>.*)' in vhost '.*': (?P<how>.*)"
 )
