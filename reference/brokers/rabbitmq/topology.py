@@ -16,17 +16,14 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import pika
 from pika import exceptions
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-from reference.brokers.protocol import BrokerUnavailable, DeadLetters, UnknownGroup, UnknownTopic
+from reference.brokers.protocol import DeadLetters, UnknownGroup, UnknownTopic
 from reference.brokers.rabbitmq.address import RabbitMQAddress
-from reference.brokers.rabbitmq.link import why
-from reference.brokers.rabbitmq.quiet import quiet
+from reference.brokers.rabbitmq.asking import Asking
 from reference.brokers.rabbitmq.settings import ORDERED_ARGUMENTS, QUORUM_ARGUMENTS
 
 __all__ = ["Topology", "lane_queue", "members_queue", "no_group"]
@@ -54,7 +51,8 @@ class Topology:
     ends in :class:`BrokerUnavailable`."""
 
     def __init__(self, address: RabbitMQAddress, *, timeout_s: float) -> None:
-        self.address, self._timeout_s = address, timeout_s
+        self.address = address
+        self._asking = Asking(address, timeout_s=timeout_s)
 
     def create_topic(self, name: str, partitions: int) -> None:
         """Make the topic, or what a killed maker left out of it; one that is there keeps its number of partitions."""
@@ -62,16 +60,16 @@ class Topology:
             raise ValueError(f"a topic has at least one partition, got {partitions}")
         if not name or name.startswith("amq.") or len(name.encode()) > 200:
             raise ValueError(f"no name for a topic: {name[:80]!r}; RabbitMQ takes 1 to 200 bytes that do not begin with 'amq.'")
-        with self._channel() as channel, _explained():
+        with self._asking.channel() as channel, _explained():
             count = self._count(name)
-            for lane in _lanes(name, count if count and self._is_there(name) else max(count, partitions)):
+            for lane in _lanes(name, count if count and self._asking.is_there(name) else max(count, partitions)):
                 channel.exchange_declare(lane, "fanout", durable=True)
             channel.exchange_declare(name, "x-consistent-hash", durable=True)
         self._bind(name)
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has. Raises :class:`UnknownTopic`."""
-        count = self._count(topic) if topic and self._is_there(topic) else 0
+        count = self._count(topic) if topic and self._asking.is_there(topic) else 0
         if not count:
             raise UnknownTopic(f"topic {topic[:80]!r} does not exist at {self.address.url}: create it")
         return count
@@ -80,7 +78,7 @@ class Topology:
         """The partitions' exchanges, to publish to. Raises :class:`UnknownTopic`, or :class:`UnknownGroup` where nothing
         would be kept."""
         count = self.partitions(topic)
-        if not self._is_there(f"{topic}.groups"):
+        if not self._asking.is_there(f"{topic}.groups"):
             raise UnknownGroup(no_group(topic))
         return tuple(_lanes(topic, count))
 
@@ -93,17 +91,17 @@ class Topology:
         self._bind(topic)  # its maker may have been killed before the last of them
         arguments = dict(LANE)
         if dead_letters is not None:
-            if not self._is_there(dead_letters.topic):
+            if not self._asking.is_there(dead_letters.topic):
                 self.create_topic(dead_letters.topic, count)
             arguments |= {"x-dead-letter-exchange": dead_letters.topic, **MOVED_SAFELY}
         members = members_queue(topic, group)
-        with self._channel() as channel, _explained(), self._surviving(channel, members):
+        with self._asking.channel() as channel, _explained(), self._surviving(channel, members):
             for partition, lane in enumerate(_lanes(topic, count)):
                 queue = lane_queue(topic, partition, group)
                 channel.queue_declare(queue, durable=True, arguments=arguments)
                 channel.queue_bind(queue, lane)
             channel.queue_declare(members, durable=True, arguments=DURABLE)
-        with self._channel() as channel:
+        with self._asking.channel() as channel:
             channel.exchange_declare(f"{topic}.groups", "direct", durable=True)
             channel.queue_bind(members, f"{topic}.groups", group)
         return count
@@ -117,7 +115,7 @@ class Topology:
         name = f"{topic}.delay.{delay_ms}"
         arguments = {**DURABLE, "x-message-ttl": delay_ms, "x-dead-letter-exchange": topic, **MOVED_SAFELY,
                      "x-expires": delay_ms + KEPT_UNUSED_MS}  # fmt: skip
-        with self._channel() as channel, _explained(), self._surviving(channel, name):
+        with self._asking.channel() as channel, _explained(), self._surviving(channel, name):
             channel.queue_declare(name, durable=True, arguments=arguments)
             channel.exchange_declare(name, "fanout", durable=True, auto_delete=True)
             channel.queue_bind(name, name)
@@ -130,7 +128,7 @@ class Topology:
         """
         lanes = [(topic, partition) for topic in topics for partition in range(self.partitions(topic))]
         depths = {}
-        with self._channel() as channel:
+        with self._asking.channel() as channel:
             for topic, partition in lanes:
                 try:
                     found = channel.queue_declare(lane_queue(topic, partition, group), passive=True).method
@@ -141,7 +139,7 @@ class Topology:
 
     def members(self, topic: str, group: str) -> int:
         """How many living members the group has."""
-        with self._channel() as channel:
+        with self._asking.channel() as channel:
             return int(channel.queue_declare(members_queue(topic, group), passive=True).method.consumer_count)
 
     def unknown_group(self, topic: str, group: str) -> UnknownGroup:
@@ -154,7 +152,7 @@ class Topology:
         RabbitMQ 3.10 remembers a quorum queue only seconds later, or when it makes the next one: killed before, the one it
         made last comes back without a leader, and never answers again. So there is a next one.
         """
-        new = not self._is_there(last, of="queue")
+        new = not self._asking.is_there(last, of="queue")
         yield
         if new:
             next_one = f"{last}.{uuid.uuid4().hex[:8]}"
@@ -162,12 +160,12 @@ class Topology:
             channel.queue_delete(next_one)
 
     def _bind(self, topic: str) -> None:
-        with self._channel() as channel:
+        with self._asking.channel() as channel:
             for lane in _lanes(topic, self._count(topic)):
                 channel.exchange_bind(lane, topic, "1")
 
     def _count(self, topic: str) -> int:
-        with self._channel() as channel:
+        with self._asking.channel() as channel:
             count = 0
             try:
                 while True:
@@ -175,46 +173,6 @@ class Topology:
                     count += 1
             except exceptions.ChannelClosedByBroker:
                 return count
-
-    def _is_there(self, name: str, *, of: Literal["exchange", "queue"] = "exchange") -> bool:
-        try:
-            with self._channel() as channel:
-                (channel.exchange_declare if of == "exchange" else channel.queue_declare)(name, passive=True)
-        except exceptions.ChannelClosedByBroker as error:
-            if error.reply_code == 404:
-                return False
-            raise
-        except exceptions.ShortStringTooLong:
-            return False
-        return True
-
-    @contextmanager
-    def _channel(self) -> Iterator[BlockingChannel]:
-        with quiet(), self._explained_absence():
-            connection = pika.BlockingConnection(self.address.parameters(name="eda-labs topology", timeout_s=self._timeout_s))
-            connection._impl.ioloop.call_later(self._timeout_s, _too_slow)  # pika itself waits for ever for an answer
-            try:
-                yield connection.channel()
-            except _TooSlow as error:
-                connection._impl._terminate_stream(error)
-                raise
-            finally:
-                if connection.is_open:
-                    connection.close()
-
-    @contextmanager
-    def _explained_absence(self) -> Iterator[None]:
-        address = self.address
-        try:
-            yield
-        except exceptions.ChannelClosedByBroker as error:
-            if error.reply_code == 403:
-                raise BrokerUnavailable(f"broker {address.url} does not let user {address.user!r}: {error.reply_text}") from error
-            raise
-        except _TooSlow as error:
-            raise BrokerUnavailable(f"broker {address.url} did not answer within {self._timeout_s:g} s") from error
-        except (exceptions.AMQPConnectionError, AMQPConnectorException, OSError) as error:
-            raise BrokerUnavailable(f"broker {address.url} {why(error, address)}") from error
 
 
 def lane_queue(topic: str, partition: int, group: str) -> str:
@@ -234,14 +192,6 @@ def no_group(topic: str) -> str:
 
 def _lanes(topic: str, count: int) -> list[str]:
     return [f"{topic}.{partition}" for partition in range(count)]
-
-
-class _TooSlow(Exception):
-    pass
-
-
-def _too_slow() -> None:
-    raise _TooSlow
 
 
 @contextmanager
