@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import struct
@@ -38,6 +39,8 @@ from reference.brokers import (
     UnknownTopic,
 )  # fmt: skip
 from reference.brokers.rabbitmq import RabbitMQBroker
+from reference.brokers.rabbitmq.link import Link
+from reference.brokers.rabbitmq.membership import Membership
 
 NewTopic = Callable[..., str]
 NewMessage = Callable[..., Message]
@@ -130,6 +133,13 @@ def group(rabbitmq: RabbitMQBroker) -> Iterator[Callable[..., Subscription]]:
         member.close()
 
 
+def own_url(broker: RabbitMQBroker) -> str:
+    """The address another program would be given."""
+    address = broker._address
+    where = f"{address.host}:{address.port}/?management={quote(address.management, safe='')}"
+    return f"amqp://{address.user}:{address.password}@{where}"
+
+
 def refused(broker: Broker, messages: list[Message]) -> dict[int, str]:
     with pytest.raises(NotConfirmed) as error:
         broker.publish(messages)
@@ -209,6 +219,57 @@ def test_a_management_api_that_is_away_is_named(
         other.lag([topic], group=topic)
 
 
+def test_the_password_goes_to_no_proxy_and_no_other_address(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, group: Callable[..., Subscription], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the environment, or whoever answers at the management API's port, says."""
+    topic, heard = new_topic(1), list[bytes]()
+    group(topic)
+
+    def listen(server: socket.socket, answer: bytes) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    heard.append(connection.recv(4000))
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        where = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        redirect = f"HTTP/1.0 302 Found\r\nLocation: {where}/\r\nContent-Length: 0\r\n\r\n".encode()
+        threads = [threading.Thread(target=listen, args=(proxy, b"HTTP/1.0 502 Bad\r\n\r\n")),
+                   threading.Thread(target=listen, args=(elsewhere, redirect))]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        monkeypatch.setenv("http_proxy", where)
+        with RabbitMQBroker(own_url(rabbitmq)) as other:
+            assert other.lag([topic], group=topic) == {(topic, 0): 0}
+        redirected = own_url(rabbitmq).partition("?")[0] + f"?management={elsewhere.getsockname()[1]}"
+        with RabbitMQBroker(redirected) as other, pytest.raises(BrokerUnavailable, match="302"):
+            other.lag([topic], group=topic)
+        for server in (proxy, elsewhere):
+            server.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(30)
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "port", "reason"),
+    [("amqp", 9, "cannot be reached: connection refused"), ("amqps", 9, "cannot be reached: connection refused"),
+     ("amqps", None, "does not speak TLS there")],
+)  # fmt: skip
+def test_why_there_is_no_connection_is_said_in_words(
+    rabbitmq: RabbitMQBroker, scheme: str, port: int | None, reason: str
+) -> None:
+    """Not in the client's classes; of asking and of publishing alike."""
+    url = f"{scheme}://127.0.0.1:{port or rabbitmq._address.port}"
+    with RabbitMQBroker(url, timeout_s=10) as broker:
+        for ask in (lambda: broker.create_topic("orders"), broker._publisher._connected):
+            with pytest.raises(BrokerUnavailable, match=reason):
+                ask()
+
+
 # -- topics and groups -------------------------------------------------------------------------------------------------
 
 
@@ -218,10 +279,10 @@ def test_a_topic_left_half_made_is_completed_by_whoever_makes_it_next(
     """Its maker was killed after the exchanges and before the bindings: nobody can have published to it meanwhile."""
     topic = f"half-{uuid.uuid4().hex[:8]}"
     for partition in range(4):
-        stranger.exchange_declare(f"{topic}.{partition}", "fanout", durable=True)
+        stranger.exchange_declare(f"{topic}#{partition}", "fanout", durable=True)
     assert "does not exist" in refused(rabbitmq, [message(topic)])[0]
     stranger.exchange_declare(topic, "x-consistent-hash", durable=True)
-    stranger.exchange_bind(f"{topic}.0", topic, "1")
+    stranger.exchange_bind(f"{topic}#0", topic, "1")
     assert "no group has subscribed" in refused(rabbitmq, [message(topic)])[0]
     rabbitmq.create_topic(topic, partitions=2)
     member = group(topic)
@@ -271,12 +332,47 @@ def test_a_topic_of_another_kind_is_named(rabbitmq: RabbitMQBroker, stranger: Bl
         rabbitmq.create_topic(name)
 
 
-@pytest.mark.parametrize("name", ["", "amq.orders", "x" * 300])
-def test_a_name_that_no_topic_can_have_is_refused(rabbitmq: RabbitMQBroker, message: NewMessage, name: str) -> None:
-    """With what RabbitMQ takes; and nothing is published to the default exchange by mistake."""
-    with pytest.raises(ValueError, match="no name for a topic"):
-        rabbitmq.create_topic(name)
-    assert "does not exist" in refused(rabbitmq, [message(name)])[0]
+@pytest.mark.parametrize("name", ["", "amq.orders", "x" * 300, "orders#0", "two\nlines", "nul\0", "half\udcff"])
+def test_a_name_that_no_topic_can_have_is_refused(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    name: str,
+) -> None:  # fmt: skip
+    """With what RabbitMQ takes; nothing is published to the default exchange by mistake, and its neighbours are."""
+    for ask in (lambda: rabbitmq.create_topic(name), lambda: rabbitmq.subscribe([name], group="g"),
+                lambda: rabbitmq.lag([name], group="g")):  # fmt: skip
+        with pytest.raises(ValueError, match="no name for a topic"):
+            ask()
+    member = group(topic := new_topic(1))
+    failures = refused(rabbitmq, [message(topic, "a", "1"), message(name), message(topic, "a", "3")])
+    assert (list(failures), "no name for a topic" in failures[1]) == ([1], True)
+    assert values(receive(member, 2)) == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "return\r", "nul\0", "half\udcff"])
+def test_a_name_that_no_group_can_have_is_refused(rabbitmq: RabbitMQBroker, new_topic: NewTopic, name: str) -> None:
+    """RabbitMQ would take the line end out, and wait for a queue of another name."""
+    topic = new_topic(1)
+    for ask in (lambda: rabbitmq.subscribe([topic], group=name), lambda: rabbitmq.lag([topic], group=name)):
+        with pytest.raises(ValueError, match="no name for a group"):
+            ask()
+
+
+@pytest.mark.parametrize("more", ["3", "groups", "members.g", "delay.1000"])
+def test_no_topic_is_taken_for_a_part_of_another(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    more: str,
+) -> None:  # fmt: skip
+    """Whatever people write behind a dot: ``orders.3`` is not the fourth partition of ``orders``."""
+    topic = new_topic(3)
+    other = f"{topic}.{more}"
+    rabbitmq.create_topic(other, partitions=1)
+    assert "no group has subscribed" in refused(rabbitmq, [message(topic)])[0]
+    member, theirs = group(topic), group(other)
+    rabbitmq.publish([message(topic, f"k{n}") for n in range(40)] + [message(other, value="theirs")])
+    rabbitmq.publish([message(topic, value="later")], delay_s=0.1)
+    assert len(receive(member, 41)) == 41
+    assert values(receive(theirs, 1)) == [b"theirs"]
+    assert theirs.receive(1, 0.2) == []
 
 
 def test_a_queue_that_exists_with_other_arguments_is_named(
@@ -285,7 +381,7 @@ def test_a_queue_that_exists_with_other_arguments_is_named(
     """A group's dead letters are fixed by its first subscription."""
     topic, dead = new_topic(1), new_topic(1)
     group(topic)
-    with pytest.raises(ValueError, match=rf"queue '{topic}\.0\.{topic}' exists with another x-dead-letter-exchange"):
+    with pytest.raises(ValueError, match=rf"queue '{topic}#0#{topic}' exists with another x-dead-letter-exchange"):
         rabbitmq.subscribe([topic], group=topic, dead_letters=DeadLetters(topic=dead, after=2))
 
 
@@ -315,7 +411,7 @@ def test_half_of_a_window_refused_costs_the_other_half_nothing(
     gone = {d.key for d in receive(member, 200) if d.partition in {0, 1}}
     member.close()
     for partition in (0, 1):
-        stranger.queue_delete(f"{topic}.{partition}.{topic}")
+        stranger.queue_delete(f"{topic}#{partition}#{topic}")
     failures = refused(rabbitmq, [message(topic, f"k{n % 200}", f"{n}") for n in range(2000)])
     assert set(failures) == {n for n in range(2000) if f"k{n % 200}".encode() in gone}
     member = group(topic)
@@ -332,7 +428,7 @@ def test_a_topic_deleted_in_the_middle_is_named_and_the_others_go_on(
     group(doomed)
     rabbitmq.publish([message(topic, value="first"), message(doomed)])  # from here on the publisher believes in both
     stranger.exchange_delete(doomed)
-    stranger.exchange_delete(f"{doomed}.0")
+    stranger.exchange_delete(f"{doomed}#0")
     call = [message(doomed if n == 700 else topic, "d" if n == 700 else "k", f"{n}") for n in range(1500)]
     failures = refused(rabbitmq, call)
     assert (list(failures), "does not exist" in failures[700]) == ([700], True)
@@ -368,6 +464,10 @@ def test_a_message_that_ends_the_channel_every_time_is_named(
         (Message("", "bad", b"", [("many", "x" * 50_000)] * 3), "headers of 150"),
         (Message("", "bad", b"", [("n" * 300, "x")]), "its name has 300 bytes"),
         (Message("", "bad", b"", [("CC", "elsewhere")]), "header 'CC'"),
+        (Message("", "bad", b"", [("x-delivery-count", "7")]), "header 'x-delivery-count'"),
+        (Message("", "bad", b"", [("h\udcff", "x")]), "cannot be written"),
+        (Message("", "bad", b"", [("n" * 100 + "\udcff", "x" * 140_000)]), "cannot be written"),
+        (Message("", "bad", b"", [("h", "x" * 140_000 + "\udcff")]), "cannot be written"),
         (Message("", "bad\udcff", b"", []), "cannot be written"),
         (Message("", "bad", "\udcff", []), "cannot be written"),
         (Message("", "bad", b"", [("h", "\udcff")]), "cannot be written"),
@@ -442,7 +542,7 @@ def test_a_strangers_message_goes_where_ours_of_the_same_key_go(
     keys = [f"schlüssel-{n}" for n in range(20)]
     rabbitmq.publish([message(topic, key) for key in keys])
     for key in keys:
-        stranger.basic_publish(f"{topic}.{crc32(key.encode()) % 4}", key, b"theirs")
+        stranger.basic_publish(f"{topic}#{crc32(key.encode()) % 4}", key, b"theirs")
     placed: dict[bytes | None, set[int]] = defaultdict(set)
     for delivery in receive(member, 40):
         placed[delivery.key].add(delivery.partition)
@@ -507,6 +607,40 @@ def test_headers_the_client_cannot_read_lose_neither_message_nor_connection(
     assert (odd.value, len(odd.headers), isinstance(odd.headers[0][1], bytes), plain.value) == (b"odd", 1, True, b"plain")
 
 
+@pytest.mark.parametrize("count", ["abc", [1], {"a": 1}, 7, -3, True, None, Decimal("1.5")])
+def test_only_the_broker_counts_deliveries(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, stranger: BlockingChannel, receive: Receive,
+    group: Callable[..., Subscription], eventually: Eventually, count: Any,
+) -> None:  # fmt: skip
+    """What a stranger writes into the broker's header is no attempt, and keeps nobody's message from its consumer."""
+    topic = new_topic(1)
+    member: Any = group(topic)
+    stranger.confirm_delivery()
+    rabbitmq.publish([message(topic, value="before")])
+    stranger.basic_publish(f"{topic}#0", "k", b"odd", pika.BasicProperties(headers={"x-delivery-count": count}))
+    rabbitmq.publish([message(topic, value="behind")])
+    came = receive(member, 3, ack=False)
+    assert [(d.value, d.attempt) for d in came] == [(b"before", 1), (b"odd", 1), (b"behind", 1)]
+    member.membership._link.drop()
+    eventually(lambda: member.membership.lost)
+    assert [(d.value, d.attempt) for d in receive(member, 3)] == [(b"before", 2), (b"odd", 2), (b"behind", 2)]
+
+
+def test_headers_nested_as_deep_as_a_frame_allows_are_no_error(
+    new_topic: NewTopic, stranger: BlockingChannel, receive: Receive, group: Callable[..., Subscription]
+) -> None:
+    """At the depths where the client can read them, where we cannot, and where neither can."""
+    topic = new_topic(1)
+    member = group(topic)
+    depths = range(100, 1300, 25)
+    for depth in depths:
+        array = b""
+        for _ in range(depth):
+            array = b"A" + struct.pack(">I", len(array)) + array
+        stranger.basic_publish(topic, "k", b"odd", Raw(b"\x01h" + array))
+    assert len(receive(member, len(depths))) == len(depths)
+
+
 # -- consuming ---------------------------------------------------------------------------------------------------------
 
 
@@ -559,7 +693,7 @@ def test_a_dead_letter_keeps_its_key_and_tells_where_it_died(
     headers = dict(letter.headers)
     assert (attempts, done, letter.key, letter.value, headers["h"]) == ([1, 2, 3], [b"0", b"2", b"3"], b"k", b"1", b"\xff")
     death = json.loads(headers["x-death"] or b"")
-    assert (death["queue"], death["reason"], death["routing-keys"]) == (f"{topic}.0.{topic}", "rejected", ["k"])
+    assert (death["queue"], death["reason"], death["routing-keys"]) == (f"{topic}#0#{topic}", "rejected", ["k"])
 
 
 def test_dead_letters_need_no_topic_and_no_reader_yet(
@@ -574,6 +708,31 @@ def test_dead_letters_need_no_topic_and_no_reader_yet(
     assert values(receive(member, 1)) == [b"good"]
     eventually(lambda: rabbitmq.lag([topic], group=topic) == {(topic, 0): 0})
     group(f"{topic}.dead")
+
+
+def test_what_takes_its_consumer_down_every_time_is_moved(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    eventually: Eventually,
+) -> None:  # fmt: skip
+    """Though nobody ever said a word about it; and what was fetched with it, and went down with it, is not."""
+    topic, dead = new_topic(1), new_topic(1)
+    grave = group(dead)
+    member: Any = group(topic, dead_letters=DeadLetters(topic=dead, after=3))
+    rabbitmq.publish([message(topic, value="poison"), *(message(topic, value=f"{n}") for n in range(50))])
+    for attempt in (1, 2, 3):
+        assert [(d.value, d.attempt) for d in receive(member, 1, ack=False)] == [(b"poison", attempt)]
+        member.membership._link.drop()  # what a crash does to the connection
+        eventually(lambda: member.membership.lost)
+    assert values(receive(member, 50)) == [b"%d" % n for n in range(50)]
+    assert values(receive(grave, 1)) == [b"poison"]
+    eventually(lambda: rabbitmq.lag([topic], group=topic) == {(topic, 0): 0})
+
+
+@pytest.mark.parametrize("delay_s", [-1, float("nan"), float("inf")])
+def test_what_is_no_delay_is_refused(rabbitmq: RabbitMQBroker, message: NewMessage, delay_s: float) -> None:
+    """Before anything is published."""
+    with pytest.raises(ValueError, match="no delay"):
+        rabbitmq.publish([message("orders")], delay_s=delay_s)
 
 
 def test_what_is_delayed_is_not_early(
@@ -642,7 +801,7 @@ def test_a_queue_deleted_while_consuming_is_an_error_that_names_it(
     """Not silence; and a new subscription makes it again."""
     topic = new_topic(2)
     member = group(topic)
-    stranger.queue_delete(f"{topic}.1.{topic}")
+    stranger.queue_delete(f"{topic}#1#{topic}")
 
     def said() -> bool:
         try:
@@ -666,7 +825,7 @@ def test_a_topic_deleted_while_consuming_is_an_error_that_names_it(
     topic = new_topic(1)
     member = group(topic)
     stranger.exchange_delete(topic)
-    stranger.queue_delete(f"{topic}.0.{topic}")
+    stranger.queue_delete(f"{topic}#0#{topic}")
 
     def said() -> bool:
         try:
@@ -695,14 +854,58 @@ def test_closing_ends_a_receive_that_waits(rabbitmq: RabbitMQBroker, new_topic: 
         member.receive()
 
 
-def test_a_closed_broker_leaves_no_thread(rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage) -> None:
-    """And can be used again, which connects again."""
+@pytest.mark.parametrize("paused_in", ["__init__", "_join"])
+def test_who_closes_while_joining_again_has_left(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    eventually: Eventually, monkeypatch: pytest.MonkeyPatch, paused_in: str,
+) -> None:  # fmt: skip
+    """After a lost connection, from another thread: that receive is empty, and the lanes are the next member's."""
+    topic, threads, got = new_topic(1), set(threading.enumerate()), list[list[Delivery]]()
+    member = rabbitmq.subscribe([topic], group=topic)
+    rabbitmq.publish([message(topic)])
+    membership, joining, go_on = member.membership, threading.Event(), threading.Event()
+    assert membership._link is not None
+    membership._link.drop()
+    eventually(lambda: membership.lost)
+
+    def paused(original: Callable[..., Any]) -> Callable[..., Any]:
+        def pause(*given: Any, **named: Any) -> Any:
+            joining.set()
+            go_on.wait(60)
+            return original(*given, **named)
+
+        return pause
+
+    with monkeypatch.context() as meanwhile:
+        at = Link if paused_in == "__init__" else Membership
+        meanwhile.setattr(at, paused_in, paused(getattr(at, paused_in)))
+        waiting = threading.Thread(target=lambda: got.append(member.receive(1, 60)))
+        waiting.start()
+        assert joining.wait(60)
+        closing = threading.Thread(target=member.close)
+        closing.start()
+        eventually(lambda: membership.closed)
+        go_on.set()
+        closing.join(60)
+        waiting.join(60)
+    left = {one.name for one in set(threading.enumerate()) - threads if one.name.startswith(f"eda-labs {topic}")}
+    assert (got, left) == ([[]], set())
+    assert len(receive(group(topic), 1)) == 1
+
+
+def test_a_closed_broker_closes_its_members_and_leaves_no_thread(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage
+) -> None:
+    """And says that it is closed, whatever it is asked then."""
     topic = new_topic()
-    rabbitmq.subscribe([topic], group=topic).close()
     threads = set(threading.enumerate())
-    for _ in range(2):
-        rabbitmq.publish([message(topic)])
-        rabbitmq.close()
+    with RabbitMQBroker(own_url(rabbitmq), timeout_s=30) as other:
+        member = other.subscribe([topic], group=topic)
+        other.publish([message(topic)])
+    assert set(threading.enumerate()) <= threads
+    for ask in (*(lambda ask=ask: ask(other) for ask in ASKS.values()), member.receive):
+        with pytest.raises(RuntimeError, match="closed"):
+            ask()
     assert set(threading.enumerate()) <= threads
 
 

@@ -6,6 +6,7 @@ topics and groups are made of :mod:`reference.brokers.rabbitmq.topology`; each s
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,11 @@ from typing import Final, Self
 from reference.brokers.protocol import Capabilities, DeadLetters, Delivery, Message, NotOffered
 from reference.brokers.rabbitmq.address import RabbitMQAddress
 from reference.brokers.rabbitmq.management import unacked
+from reference.brokers.rabbitmq.membership import Membership
+from reference.brokers.rabbitmq.names import lane_queue
 from reference.brokers.rabbitmq.publisher import MAX_MESSAGE_BYTES, RabbitMQPublisher
 from reference.brokers.rabbitmq.subscription import RabbitMQSubscription
-from reference.brokers.rabbitmq.topology import Topology, lane_queue
+from reference.brokers.rabbitmq.topology import Topology
 
 __all__ = ["RabbitMQBroker"]
 
@@ -36,6 +39,8 @@ CAPABILITIES: Final = Capabilities(
     repeated_headers=True,
     max_message_bytes=MAX_MESSAGE_BYTES,
     notes={
+        "dead_letters": "the broker counts what was fetched as delivered: what a member that went had fetched and never looked at"
+        " has fewer attempts left, so choose 'after' with room for members that come and go",
         "replay_by_offset": "a queue forgets what was acked; keep events in a table, or in a stream, another kind of queue",
         "replay_by_time": "a queue forgets what was acked; publish again from where the events are kept",
         "transactions": "AMQP's cover one channel and are slow; an outbox does what people want them for",
@@ -59,7 +64,9 @@ class RabbitMQBroker:
         self._timeout_s = timeout_s
         self._topology = Topology(self._address, timeout_s=timeout_s)
         self._publisher = RabbitMQPublisher(self._topology, timeout_s=timeout_s)
-        self._members: weakref.WeakSet[RabbitMQSubscription] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._members: weakref.WeakSet[Membership] = weakref.WeakSet()  # alive as long as their connection is
+        self._closed = False
 
     @property
     def url(self) -> str:
@@ -81,24 +88,34 @@ class RabbitMQBroker:
 
         A topic for dead letters is made if it is not there. While no group has subscribed to it, the broker keeps what it
         moves in the queue it came from, and tries again every three minutes: nothing is lost, and nothing is in the way.
+        ``after`` counts nacks, and members that went, or crashed, with the message fetched: nobody can tell which of them had
+        begun with it, so a message that never failed may be moved where members come and go more often than that.
         """
         if only is not None:
             self.capabilities.demand("filters", of=self.url)
         if not topics:
             raise ValueError("subscribe to at least one topic")
+        self._demand_open()
         counts = {topic: self._topology.partitions(topic) for topic in topics}
         member = RabbitMQSubscription(self._topology, counts, group=group, dead_letters=dead_letters, timeout_s=self._timeout_s)
-        self._members.add(member)
+        with self._lock:
+            self._members.add(member.membership)
+            closed = self._closed
+        if closed:
+            member.close()
+            self._demand_open()
         return member
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:
+        self._demand_open()
         self._topology.create_topic(name, partitions)
 
     def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:
         """See :meth:`Broker.lag`. Exact, but for what members in other processes hold without an ack: that is as old as
         the broker's last tick, and asked of the management API."""
+        self._demand_open()
         depths = self._topology.depths(topics, group)
-        mine = [one.membership for one in self._members if one.group == group and not one.membership.closed]
+        mine = [member for member in self._here() if member.group == group and not member.closed]
         held = Counter[tuple[str, int]]()
         for member in mine:
             held.update(member.unsettled())
@@ -118,8 +135,20 @@ class RabbitMQBroker:
         self.capabilities.demand("replay_by_time", of=self.url)
 
     def close(self) -> None:
-        """Let go of the broker; anything not confirmed by then was never promised."""
+        """Close what was subscribed here and let go of the broker; anything not confirmed by then was never promised."""
+        with self._lock:
+            self._closed = True
+        for member in self._here():
+            member.leave()
         self._publisher.close()
+
+    def _here(self) -> list[Membership]:
+        with self._lock:
+            return list(self._members)
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this broker is closed: connect again")
 
     def __enter__(self) -> Self:
         return self

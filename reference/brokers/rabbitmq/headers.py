@@ -16,16 +16,22 @@ from pika import BasicProperties
 
 from reference.brokers.protocol import Headers
 
-__all__ = ["ATTEMPTS", "from_properties", "refusal", "to_table"]
+__all__ = ["deliveries_before", "from_properties", "refusal", "to_table"]
 
 ATTEMPTS: Final = "x-delivery-count"  # the broker's own: how often it has delivered the message before
 SHORT: Final = 255  # bytes; names and keys travel as short strings
-_ROUTING: Final = {"CC", "BCC"}  # RabbitMQ would deliver to the queues they name, and take BCC out
+_TAKEN: Final = {
+    **dict.fromkeys(["CC", "BCC"], "RabbitMQ takes it for an address, not for a header"),  # and takes BCC out
+    ATTEMPTS: "RabbitMQ counts deliveries in it",
+}
 _fine = set[str]()  # names that were looked at before
 
 
 def to_table(headers: Headers) -> dict[str, Any]:
-    """The AMQP table of ``headers``."""
+    """The AMQP table of ``headers``. Raises :class:`UnicodeEncodeError` for a value that is half a character."""
+    for _, value in headers:
+        if isinstance(value, str) and not value.isascii():
+            value.encode()  # here, and not on the connection's thread, where it would cost the neighbours their channel
     table: dict[str, Any] = dict(headers)
     if len(table) == len(headers) and set(map(type, table.values())) <= {str}:  # as an event's are: nothing to do
         return table
@@ -41,13 +47,13 @@ def to_table(headers: Headers) -> dict[str, Any]:
 
 
 def refusal(table: Mapping[str, Any]) -> str:
-    """Why RabbitMQ cannot carry this table, or nothing."""
+    """Why RabbitMQ cannot carry this table, or nothing. Raises :class:`UnicodeEncodeError` for a name that is no text."""
     if table.keys() <= _fine:
         return ""
     for name in table:
-        if name in _ROUTING:
-            return f"header {name!r}: RabbitMQ takes it for an address, not for a header"
-        if len(name) * 4 > SHORT and len(name.encode()) > SHORT:
+        if name in _TAKEN:
+            return f"header {name!r}: {_TAKEN[name]}"
+        if len(name.encode()) > SHORT:
             return f"header {name[:40]!r}…: its name has {len(name.encode())} bytes, over {SHORT}"
     if len(_fine) < 1000:
         _fine.update(table)
@@ -65,13 +71,23 @@ def from_properties(properties: BasicProperties) -> tuple[tuple[str, bytes | Non
     for name, value in (properties.headers or {}).items():
         if type(value) is str and type(name) is str:  # as good as always
             pairs.append((name, value.encode()))
-        elif name != ATTEMPTS:
+        elif name != ATTEMPTS or not _is_count(value):
             text = name if isinstance(name, str) else name.decode(errors="replace")
             pairs += [(text, _bytes(item)) for item in (value if isinstance(value, list) else [value])]
     if properties.content_type and not any(name.lower() == "content-type" for name, _ in pairs):
         content_type = properties.content_type
         pairs.append(("content-type", content_type if isinstance(content_type, bytes) else content_type.encode()))
     return tuple(pairs)
+
+
+def deliveries_before(properties: BasicProperties, *, redelivered: bool) -> int:
+    """The broker's count. It counts from the second delivery on; what the header says at the first is a stranger's."""
+    count = (properties.headers or {}).get(ATTEMPTS) if redelivered else None
+    return int(count) if count is not None and _is_count(count) else 0
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _text(value: bytes) -> str | bytes:
@@ -85,8 +101,11 @@ def _text(value: bytes) -> str | bytes:
 def _bytes(value: Any) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
-    plain = _plain(value)
-    return (plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)).encode()
+    try:
+        plain = _plain(value)
+        return (plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)).encode()
+    except RecursionError:
+        return b"nested too deeply to be shown"
 
 
 def _plain(value: Any) -> Any:

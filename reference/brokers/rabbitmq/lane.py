@@ -13,7 +13,7 @@ from pika import BasicProperties
 from pika.channel import Channel
 
 from reference.brokers.protocol import Delivery
-from reference.brokers.rabbitmq.headers import ATTEMPTS, from_properties
+from reference.brokers.rabbitmq.headers import deliveries_before, from_properties
 
 __all__ = ["Held", "Lane"]
 
@@ -27,12 +27,14 @@ class Held:
     key: str | bytes
     properties: BasicProperties
     value: bytes
+    before: int = 0  # as the broker counts
+    foremost: bool = False  # of what the broker gave with the lane
     nacks: int = 0
 
     @property
     def attempt(self) -> int:
         """The broker's count and our own: our nacks never reach it."""
-        return 1 + int((self.properties.headers or {}).get(ATTEMPTS) or 0) + self.nacks
+        return 1 + self.before + self.nacks
 
 
 @dataclass(slots=True, eq=False)
@@ -52,18 +54,30 @@ class Lane:
     leaving: bool = False  # to another member, as soon as the application has finished with what it has
     offsets: itertools.count[int] = field(default_factory=itertools.count)
 
-    def arrive(self, tag: int, key: str | bytes, properties: BasicProperties, value: bytes) -> None:
-        self.active = True
+    def arrive(self, tag: int, key: str | bytes, properties: BasicProperties, value: bytes, *, redelivered: bool) -> None:
+        before = deliveries_before(properties, redelivered=redelivered)
         self.unsettled[tag] = False
-        self.waiting.append(Held(next(self.offsets), tag, key, properties, value))
+        self.waiting.append(Held(next(self.offsets), tag, key, properties, value, before, foremost=not self.active))
+        self.active = True
 
-    def take(self, limit: int, now: float) -> list[Held]:
-        """Up to ``limit`` to hand out now."""
-        if self.leaving or self.resume_at > now:
-            return []
-        taken = [self.waiting.popleft() for _ in range(min(limit, len(self.waiting)))]
-        self.handed.update((held.offset, held) for held in taken)
-        return taken
+    def bury(self, dead_after: int) -> bool:
+        """Reject what would be handed out next, if its consumers have gone too often and never said a word about it.
+
+        That can only be what stood foremost when they went; all that was fetched behind it was counted as well, and is spared.
+        """
+        if not (self.waiting and self.waiting[0].foremost and self.waiting[0].attempt > dead_after) or self.leaving:
+            return False
+        self._reject(self.waiting.popleft())
+        return True
+
+    def ready(self, limit: int, now: float) -> list[Held]:
+        """Up to ``limit`` that may be handed out now."""
+        return [] if self.leaving or self.resume_at > now else list(itertools.islice(self.waiting, max(0, limit)))
+
+    def hand_out(self, count: int) -> None:
+        """The first ``count`` of what was ready are with the application now."""
+        for held in [self.waiting.popleft() for _ in range(count)]:
+            self.handed[held.offset] = held
 
     def ack(self, offset: int) -> bool:
         """Done with it, unless it is not with the application any more."""
@@ -78,9 +92,7 @@ class Lane:
             return False
         back = [self.handed.pop(other) for other in list(self.handed) if other >= offset]
         if dead_after is not None and back[0].attempt >= dead_after:
-            dead = back.pop(0)
-            del self.unsettled[dead.tag]
-            self.rejected.append(dead.tag)
+            self._reject(back.pop(0))
         else:
             back[0].nacks += 1
             self.resume_at = max(self.resume_at, resume_at)
@@ -112,6 +124,10 @@ class Lane:
         self.handed.clear()
         self.unsettled.clear()
         self.rejected.clear()
+
+    def _reject(self, dead: Held) -> None:
+        del self.unsettled[dead.tag]
+        self.rejected.append(dead.tag)
 
     def delivery(self, held: Held, group: str) -> Delivery:
         key = held.key if isinstance(held.key, bytes) else held.key.encode()

@@ -5,6 +5,7 @@ Killed at any line, or lost: the broker takes back whatever was not acked, and n
 
 from __future__ import annotations
 
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -12,7 +13,11 @@ from typing import Any
 
 import pika
 from pika import exceptions, frame, spec
-from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorPhaseErrorBase,
+    AMQPConnectorStackTimeout,
+)
 from pika.channel import Channel
 
 from reference.brokers.protocol import BrokerUnavailable
@@ -116,10 +121,7 @@ def close_at_once(channel: Channel) -> None:
 
 def why(error: BaseException, address: RabbitMQAddress) -> str:
     """In a person's words, why there is no connection, and what to do about it. Never with the password."""
-    while isinstance(error, exceptions.AMQPConnectionError) and error.args and isinstance(error.args[0], BaseException):
-        if isinstance(error, exceptions.ProbableAccessDeniedError | exceptions.ProbableAuthenticationError):
-            break
-        error = error.args[0]
+    error = _cause(error)
     text = str(error)
     if isinstance(error, exceptions.ProbableAuthenticationError):
         return f"refused user {address.user!r}: the password is wrong, or there is no such user"
@@ -127,10 +129,32 @@ def why(error: BaseException, address: RabbitMQAddress) -> str:
         return f"has no vhost {address.vhost!r}: create it with rabbitmqctl add_vhost {address.vhost}"
     if isinstance(error, exceptions.ProbableAccessDeniedError):
         return f"does not let user {address.user!r} into vhost {address.vhost!r}: grant it with rabbitmqctl set_permissions"
+    return _unreachable(error, text)
+
+
+def _unreachable(error: BaseException, text: str) -> str:
     if isinstance(error, AMQPConnectorStackTimeout):
         return "accepted the connection and did not answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "cannot be reached: connection refused"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"cannot be trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"does not speak TLS there ({error.reason or 'SSLError'}): take amqp://, or the port that has TLS"
     said = error.reply_text if isinstance(error, exceptions.ConnectionClosed | exceptions.ChannelClosed) else text
     return f"cannot be reached: {said or type(error).__name__}"
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What pika has wrapped, in one way or another."""
+    inner: object = None
+    if isinstance(error, AMQPConnectionWorkflowFailed):
+        inner = error.exceptions[-1] if error.exceptions else None
+    elif isinstance(error, AMQPConnectorPhaseErrorBase):
+        inner = error.exception
+    elif not isinstance(error, exceptions.ProbableAccessDeniedError | exceptions.ProbableAuthenticationError):
+        inner = error.args[0] if isinstance(error, exceptions.AMQPConnectionError) and error.args else None
+    return _cause(inner) if isinstance(inner, BaseException) else error
 
 
 class _Connection(pika.SelectConnection):  # type: ignore[misc]  # pika has no types of its own

@@ -21,15 +21,18 @@ from pika.exceptions import ChannelClosedByBroker
 from reference.brokers.protocol import BrokerUnavailable
 from reference.brokers.rabbitmq.lane import Lane
 from reference.brokers.rabbitmq.link import Link, close_at_once
+from reference.brokers.rabbitmq.names import lane_queue, members_queue
 from reference.brokers.rabbitmq.settings import CHANNEL
-from reference.brokers.rabbitmq.topology import Topology, lane_queue, members_queue
+from reference.brokers.rabbitmq.topology import Topology
 
-__all__ = ["PREFETCH", "Membership"]
+__all__ = ["PREFETCH", "PREFETCH_WITH_DEAD_LETTERS", "Membership"]
 
 # Enough to keep a fast handler busy over a round trip, and few enough to come again after a crash. It must be the same for
 # all members: the broker puts what it takes back behind what it had taken back before, so the next member has to get it all
 # at once, or order is lost.
 PREFETCH: Final = int(CHANNEL["prefetch_count"])
+# What is fetched counts as delivered, though nobody has looked at it. All members agree: dead letters are their group's.
+PREFETCH_WITH_DEAD_LETTERS: Final = 20
 LOOK_EVERY_S: Final = 1.0
 
 
@@ -39,8 +42,9 @@ class Membership:
     What begins with an underscore runs on the connection's thread.
     """
 
-    def __init__(self, topology: Topology, topics: Mapping[str, int], *, group: str, timeout_s: float) -> None:
-        self._topology, self._group, self._timeout_s = topology, group, timeout_s
+    def __init__(self, topology: Topology, topics: Mapping[str, int], *, group: str, prefetch: int, timeout_s: float) -> None:
+        self._topology, self._prefetch, self._timeout_s = topology, prefetch, timeout_s
+        self.group = group
         self._topics = dict(topics)
         self.lanes = [
             Lane(topic, partition, lane_queue(topic, partition, group))
@@ -54,6 +58,7 @@ class Membership:
         self._control: Channel | None = None
         self._hungry = set[str]()  # topics of which we have no lane
         self._joined = threading.Event()
+        self._connecting = threading.Lock()
         self._link: Link | None = None
 
     @property
@@ -62,17 +67,30 @@ class Membership:
         return self._link is None or self._link.lost is not None
 
     def connect(self) -> None:
-        """Join, or join again: what was handed out before is void. Raises :class:`BrokerUnavailable`."""
-        with self.news:
-            self._lose_all()
-            self._settling = False
-        self._joined = threading.Event()
-        link = Link(self._topology.address, name=f"eda-labs {self._group}", timeout_s=self._timeout_s, on_lost=self._on_lost)
-        link.call(lambda: self._join(link))
-        if not self._joined.wait(self._timeout_s) or link.lost is not None:
-            reason = link.lost or f"did not let group {self._group!r} consume within {self._timeout_s:g} s"
-            link.drop()
-            raise BrokerUnavailable(f"broker {self._topology.address.url} {reason}")
+        """Join, or join again: what was handed out before is void. Who has left meanwhile does not join.
+
+        Raises :class:`BrokerUnavailable`.
+        """
+        with self._connecting:
+            with self.news:
+                self._lose_all()
+                self._settling = False
+                joined = self._joined = threading.Event()
+            link = Link(
+                self._topology.address, name=f"eda-labs {self.group}", timeout_s=self._timeout_s,
+                on_lost=lambda: self._on_lost(joined),
+            )  # fmt: skip
+            with self.news:
+                if not self.closed:
+                    self._link = link  # from here on whoever closes closes this one
+            if self.closed:
+                link.drop()
+                return
+            link.call(lambda: self._join(link))
+            if not joined.wait(self._timeout_s) or link.lost is not None:
+                reason = link.lost or f"did not let group {self.group!r} consume within {self._timeout_s:g} s"
+                link.drop()
+                raise BrokerUnavailable(f"broker {self._topology.address.url} {reason}")
 
     def settle_soon(self) -> None:
         """Have acks written as soon as the connection's thread gets to it."""
@@ -81,7 +99,7 @@ class Membership:
             self._link.call(self._settle)
 
     def leave(self) -> None:
-        """Give everything back, and wait until the broker has it."""
+        """Give everything back, and wait until the broker has it; also for a link that is only being made elsewhere."""
         with self.news:
             if self.closed:
                 return
@@ -90,6 +108,8 @@ class Membership:
         if self._link is not None and not self.lost:
             self._link.call(self._give_all_back)
             self._link.close()
+        if self._connecting.acquire(timeout=self._timeout_s):
+            self._connecting.release()
 
     def counted(self, topic: str) -> int:
         """How often this member is among the consumers of the group's members' queue."""
@@ -108,7 +128,8 @@ class Membership:
 
     def _join(self, link: Link) -> None:
         """Get in line for every lane, and only then be counted as a member."""
-        self._link = link
+        if self.closed or not link.connection.is_open:
+            return
         missing = set(self.lanes)
 
         def in_line(lane: Lane) -> None:
@@ -125,13 +146,13 @@ class Membership:
     def _be_counted(self, channel: Channel) -> None:
         channel.add_on_close_callback(lambda _, error: self._on_channel_closed(None, channel, error))
         for topic in self._topics:
-            members = members_queue(topic, self._group)
+            members = members_queue(topic, self.group)
             channel.basic_consume(members, lambda *_: None, auto_ack=True, callback=lambda _: self._joined.set())
 
     def _attach(self, link: Link, lane: Lane, then: Callable[[Lane], None]) -> None:
         def on_open(channel: Channel) -> None:
             channel.add_on_cancel_callback(lambda _: channel.close())  # its queue was deleted: consuming again will tell
-            channel.basic_qos(prefetch_count=PREFETCH)
+            channel.basic_qos(prefetch_count=self._prefetch)
             channel.basic_consume(lane.queue, lambda *message: self._on_message(lane, *message), callback=lambda _: then(lane))
 
         def on_closed(channel: Channel, error: Exception) -> None:
@@ -144,7 +165,7 @@ class Membership:
     def _on_message(self, lane: Lane, channel: Channel, method: Any, properties: BasicProperties, body: bytes) -> None:
         with self.news:
             if channel is lane.channel:
-                lane.arrive(method.delivery_tag, method.routing_key, properties, body)
+                lane.arrive(method.delivery_tag, method.routing_key, properties, body, redelivered=method.redelivered)
                 self.news.notify()
 
     def _on_channel_closed(self, lane: Lane | None, channel: Channel, error: Exception) -> None:
@@ -158,11 +179,11 @@ class Membership:
             elif lane is None and self._link is not None and not self.closed and self.gone is None:
                 self._link.abort()  # we are not counted any more: join again
 
-    def _on_lost(self) -> None:
+    def _on_lost(self, joined: threading.Event) -> None:
         with self.news:
             if self.lost:  # not an earlier one, that only ends now
                 self._lose_all()
-            self._joined.set()
+            joined.set()
             self.news.notify_all()
 
     def _lose_all(self) -> None:
@@ -187,7 +208,7 @@ class Membership:
         if self._control is not None and self._control.is_open:
             for topic in self._topics:
                 self._say_if_hungry(self._control, topic)
-                self._control.queue_declare(members_queue(topic, self._group), passive=True, callback=partial(self._share, topic))
+                self._control.queue_declare(members_queue(topic, self.group), passive=True, callback=partial(self._share, topic))
         link.connection.ioloop.call_later(LOOK_EVERY_S, lambda: self._look(link))
 
     def _say_if_hungry(self, control: Channel, topic: str) -> None:
@@ -198,7 +219,7 @@ class Membership:
         hungry, tag = not any(lane.active for lane in self.lanes if lane.topic == topic), f"hungry for {topic}"
         if hungry and topic not in self._hungry:
             self._hungry.add(topic)
-            control.basic_consume(members_queue(topic, self._group), lambda *_: None, auto_ack=True, consumer_tag=tag)
+            control.basic_consume(members_queue(topic, self.group), lambda *_: None, auto_ack=True, consumer_tag=tag)
         elif not hungry and topic in self._hungry:
             self._hungry.discard(topic)
             control.basic_cancel(tag)

@@ -8,6 +8,7 @@ window's messages behind the first lost one may be there already.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -39,10 +40,15 @@ class RabbitMQPublisher:
         self._lock = threading.Lock()
         self._window: Window | None = None
         self._known: _Known = {}
+        self._closed = False
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """See :meth:`Broker.publish`. A window at a time; one by one only after the broker ended the channel twice."""
+        if not 0 <= delay_s < math.inf:
+            raise ValueError(f"no delay: {delay_s!r} s; it is a number of seconds, 0 for at once")
         with self._lock:
+            if self._closed:
+                raise RuntimeError("this broker is closed: connect again")
             call = _Call(enumerate(messages), self._topology, self._known, delay_s)
             try:
                 for size in (WINDOW, WINDOW):
@@ -60,6 +66,7 @@ class RabbitMQPublisher:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             if self._window is not None:
                 self._window.link.close()
                 self._window = None
@@ -120,11 +127,10 @@ class _Call:
                 continue
             try:
                 body, place, table = value if type(value) is bytes else _bytes(value), crc32(key.encode()), to_table(headers)
+                reason = refused.get(topic) if refused else None
+                reason = reason or refusal(table) or _oversize(key, body, headers, table, limit)
             except UnicodeEncodeError as error:
-                self.fail(numbered, f"cannot be written: {error}")
-                continue
-            reason = refused.get(topic) if refused else None
-            reason = reason or refusal(table) or _oversize(key, body, headers, table, limit)
+                reason = f"cannot be written: {error}"
             if reason:
                 self.fail(numbered, reason)
                 continue
@@ -159,7 +165,7 @@ class _Call:
         if topic not in self._known:
             try:
                 self._known[topic] = self._topology.lanes(topic)
-            except (UnknownTopic, UnknownGroup) as error:
+            except (UnknownTopic, UnknownGroup, ValueError) as error:
                 refused[topic] = str(error)
                 return ()
         return (self._topology.waiting_room(topic, self._delay_s),) if self._delay_s > 0 else self._known[topic]

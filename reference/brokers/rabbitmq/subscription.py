@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from reference.brokers.protocol import DeadLetters, Delivery
-from reference.brokers.rabbitmq.lane import Held, Lane
-from reference.brokers.rabbitmq.membership import Membership
-from reference.brokers.rabbitmq.topology import Topology, lane_queue, members_queue
+from reference.brokers.protocol import BrokerUnavailable, DeadLetters, Delivery
+from reference.brokers.rabbitmq.lane import Lane
+from reference.brokers.rabbitmq.membership import PREFETCH, PREFETCH_WITH_DEAD_LETTERS, Membership
+from reference.brokers.rabbitmq.names import lane_queue, members_queue
+from reference.brokers.rabbitmq.topology import Topology
 
 __all__ = ["RabbitMQSubscription"]
 
@@ -26,10 +27,11 @@ class RabbitMQSubscription:
     def __init__(
         self, topology: Topology, topics: Mapping[str, int], *, group: str, dead_letters: DeadLetters | None, timeout_s: float
     ) -> None:
-        self.group = group
+        self._group = group
         self._topology, self._topics = topology, dict(topics)
-        self._dead_letters = dead_letters
-        self.membership = Membership(topology, topics, group=group, timeout_s=timeout_s)
+        self._dead_letters, self._dead_after = dead_letters, dead_letters.after if dead_letters else None
+        prefetch = PREFETCH if dead_letters is None else min(PREFETCH, PREFETCH_WITH_DEAD_LETTERS)
+        self.membership = Membership(topology, topics, group=group, prefetch=prefetch, timeout_s=timeout_s)
         self._at = {(lane.topic, lane.partition): lane for lane in self.membership.lanes}
         self._first = 0  # the lane that is served first next time
         self._join()
@@ -41,13 +43,16 @@ class RabbitMQSubscription:
         if member.closed:
             raise RuntimeError("this subscription is closed: subscribe again")
         if member.lost:
-            self._join()
+            try:
+                self._join()
+            except BrokerUnavailable:
+                if not member.closed:
+                    raise
         with member.news:
-            taken = self._take(limit)
-            while not (taken or member.closed or member.gone or member.lost or time.monotonic() >= until):
+            deliveries = self._take(limit)
+            while not (deliveries or member.closed or member.gone or member.lost or time.monotonic() >= until):
                 member.news.wait(self._next_s(until))
-                taken = self._take(limit)
-            deliveries = [lane.delivery(held, self.group) for lane, held in taken]
+                deliveries = self._take(limit)
         if not deliveries and member.gone:
             self._raise_gone(member.gone)
         return deliveries
@@ -66,8 +71,7 @@ class RabbitMQSubscription:
         with self.membership.news:
             lane = self._at.get((delivery.topic, delivery.partition))
             resume_at = time.monotonic() + delay_s
-            dead_after = self._dead_letters.after if self._dead_letters else None
-            if lane is not None and lane.nack(delivery.offset, resume_at=resume_at, dead_after=dead_after):
+            if lane is not None and lane.nack(delivery.offset, resume_at=resume_at, dead_after=self._dead_after):
                 self.membership.settle_soon()
 
     def close(self) -> None:
@@ -76,16 +80,26 @@ class RabbitMQSubscription:
     def _join(self) -> None:
         """Each time anew: a broker that was killed may have forgotten the queues it made in the moment before."""
         for topic in self._topics:
-            self._topology.join(topic, self.group, self._dead_letters)
+            if self.membership.closed:
+                return
+            self._topology.join(topic, self._group, self._dead_letters)
         self.membership.connect()
 
-    def _take(self, limit: int) -> list[tuple[Lane, Held]]:
+    def _take(self, limit: int) -> list[Delivery]:
+        """Handed out only when all of them are built: what fails strands nobody."""
         now, lanes = time.monotonic(), self.membership.lanes
         self._first = (self._first + 1) % len(lanes)
-        taken: list[tuple[Lane, Held]] = []
+        deliveries: list[Delivery] = []
+        counts: list[tuple[Lane, int]] = []
         for lane in lanes[self._first :] + lanes[: self._first]:
-            taken += [(lane, held) for held in lane.take(limit - len(taken), now)]
-        return taken
+            if self._dead_after is not None and lane.bury(self._dead_after):
+                self.membership.settle_soon()
+            ready = lane.ready(limit - len(deliveries), now)
+            deliveries += [lane.delivery(held, self._group) for held in ready]
+            counts.append((lane, len(ready)))
+        for lane, count in counts:
+            lane.hand_out(count)
+        return deliveries
 
     def _next_s(self, until: float) -> float:
         """How long to wait at most, so that a lane whose delay is over goes on in time."""
@@ -95,5 +109,5 @@ class RabbitMQSubscription:
     def _raise_gone(self, queue: str) -> None:
         for topic, count in self._topics.items():
             self._topology.partitions(topic)
-            if queue in {members_queue(topic, self.group), *(lane_queue(topic, n, self.group) for n in range(count))}:
-                raise self._topology.unknown_group(topic, self.group)
+            if queue in {members_queue(topic, self._group), *(lane_queue(topic, n, self._group) for n in range(count))}:
+                raise self._topology.unknown_group(topic, self._group)

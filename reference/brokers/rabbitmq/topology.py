@@ -1,19 +1,18 @@
 """What topics and groups are made of in RabbitMQ, and how they are made and found.
 
-A topic's partitions are exchanges that copy to the queue of every group: ``orders.0``, ``orders.1``, … →
-``orders.0.billing``, …. A key's partition is the CRC-32 of its UTF-8 bytes, modulo their number: whoever publishes by that
-rule, in any language, keeps the key's order with all others. ``orders`` itself is for those who do not care: an exchange that
-hashes the routing key to a partition, but to another one after the broker was started again, since RabbitMQ rebuilds such
-an exchange's ring in no fixed order. Dead letters and delayed messages come through it.
+A topic's partitions are exchanges that copy to the queue of every group: ``orders#0``, ``orders#1``, … →
+``orders#0#billing``, … (:mod:`reference.brokers.rabbitmq.names`). A key's partition is the CRC-32 of its UTF-8 bytes, modulo
+their number: whoever publishes by that rule, in any language, keeps the key's order with all others. ``orders`` itself is for
+those who do not care: an exchange that hashes the routing key to a partition, but to another one after the broker was started
+again, since RabbitMQ rebuilds such an exchange's ring in no fixed order. Dead letters and delayed messages come through it.
 
 Killed at any line, making a topic or joining a group is finished by whoever asks for the same next. Nobody publishes before
-both are whole: ``orders.groups``, which lists the groups, is made last, and the publisher asks for it.
+both are whole: ``orders#groups``, which lists the groups, is made last, and the publisher asks for it.
 """
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -24,6 +23,16 @@ from pika.adapters.blocking_connection import BlockingChannel
 from reference.brokers.protocol import DeadLetters, UnknownGroup, UnknownTopic
 from reference.brokers.rabbitmq.address import RabbitMQAddress
 from reference.brokers.rabbitmq.asking import Asking
+from reference.brokers.rabbitmq.names import (
+    check_group,
+    check_topic,
+    groups_exchange,
+    lane_exchange,
+    lane_queue,
+    members_queue,
+    passing_queue,
+    waiting_queue,
+)
 from reference.brokers.rabbitmq.settings import ORDERED_ARGUMENTS, QUORUM_ARGUMENTS
 
 __all__ = ["Topology", "lane_queue", "members_queue", "no_group"]
@@ -36,9 +45,7 @@ DURABLE: Final[Mapping[str, Any]] = {"x-queue-type": "quorum", "x-delivery-limit
 # A queue has one consumer at a time, and the next one gets what it had not acked, in order.
 LANE: Final[Mapping[str, Any]] = {**DURABLE, **ORDERED_ARGUMENTS}
 # A message stays in its queue until the one it is moved to has confirmed it.
-MOVED_SAFELY: Final[Mapping[str, Any]] = {
-    name: QUORUM_ARGUMENTS[name] for name in ("x-dead-letter-strategy", "x-overflow")
-}
+MOVED_SAFELY: Final[Mapping[str, Any]] = {name: QUORUM_ARGUMENTS[name] for name in ("x-dead-letter-strategy", "x-overflow")}
 INEQUIVALENT: Final = re.compile(
     r"inequivalent arg '(?P<argument>[^']*)' for (?P<what>\w+) '(?P<name>.*)' in vhost '.*': (?P<how>.*)"
 )
@@ -58,8 +65,7 @@ class Topology:
         """Make the topic, or what a killed maker left out of it; one that is there keeps its number of partitions."""
         if partitions < 1:
             raise ValueError(f"a topic has at least one partition, got {partitions}")
-        if not name or name.startswith("amq.") or len(name.encode()) > 200:
-            raise ValueError(f"no name for a topic: {name[:80]!r}; RabbitMQ takes 1 to 200 bytes that do not begin with 'amq.'")
+        check_topic(name)
         with self._asking.channel() as channel, _explained():
             count = self._count(name)
             for lane in _lanes(name, count if count and self._asking.is_there(name) else max(count, partitions)):
@@ -68,8 +74,9 @@ class Topology:
         self._bind(name)
 
     def partitions(self, topic: str) -> int:
-        """How many partitions the topic has. Raises :class:`UnknownTopic`."""
-        count = self._count(topic) if topic and self._asking.is_there(topic) else 0
+        """How many partitions the topic has. Raises :class:`UnknownTopic`, and :class:`ValueError` where none can be."""
+        check_topic(topic)
+        count = self._count(topic) if self._asking.is_there(topic) else 0
         if not count:
             raise UnknownTopic(f"topic {topic[:80]!r} does not exist at {self.address.url}: create it")
         return count
@@ -78,7 +85,7 @@ class Topology:
         """The partitions' exchanges, to publish to. Raises :class:`UnknownTopic`, or :class:`UnknownGroup` where nothing
         would be kept."""
         count = self.partitions(topic)
-        if not self._asking.is_there(f"{topic}.groups"):
+        if not self._asking.is_there(groups_exchange(topic)):
             raise UnknownGroup(no_group(topic))
         return tuple(_lanes(topic, count))
 
@@ -87,10 +94,12 @@ class Topology:
 
         Raises :class:`ValueError` when they are there with other dead letters.
         """
+        check_group(group)
         count = self.partitions(topic)
         self._bind(topic)  # its maker may have been killed before the last of them
         arguments = dict(LANE)
         if dead_letters is not None:
+            check_topic(dead_letters.topic)
             if not self._asking.is_there(dead_letters.topic):
                 self.create_topic(dead_letters.topic, count)
             arguments |= {"x-dead-letter-exchange": dead_letters.topic, **MOVED_SAFELY}
@@ -101,9 +110,9 @@ class Topology:
                 channel.queue_declare(queue, durable=True, arguments=arguments)
                 channel.queue_bind(queue, lane)
             channel.queue_declare(members, durable=True, arguments=DURABLE)
-        with self._asking.channel() as channel:
-            channel.exchange_declare(f"{topic}.groups", "direct", durable=True)
-            channel.queue_bind(members, f"{topic}.groups", group)
+        with self._asking.channel() as channel, _explained():
+            channel.exchange_declare(groups_exchange(topic), "direct", durable=True)
+            channel.queue_bind(members, groups_exchange(topic), group)
         return count
 
     def waiting_room(self, topic: str, delay_s: float) -> str:
@@ -112,7 +121,7 @@ class Topology:
         delay_ms = max(1, round(delay_s * 1000))
         if delay_ms > LONGEST_MS:
             raise ValueError(f"a delay of {delay_s:g} s is too long for RabbitMQ: at most {LONGEST_MS // 1000} s")
-        name = f"{topic}.delay.{delay_ms}"
+        name = waiting_queue(topic, delay_ms)
         arguments = {**DURABLE, "x-message-ttl": delay_ms, "x-dead-letter-exchange": topic, **MOVED_SAFELY,
                      "x-expires": delay_ms + KEPT_UNUSED_MS}  # fmt: skip
         with self._asking.channel() as channel, _explained(), self._surviving(channel, name):
@@ -126,6 +135,7 @@ class Topology:
 
         Raises :class:`UnknownTopic` and :class:`UnknownGroup`.
         """
+        check_group(group)
         lanes = [(topic, partition) for topic in topics for partition in range(self.partitions(topic))]
         depths = {}
         with self._asking.channel() as channel:
@@ -155,7 +165,7 @@ class Topology:
         new = not self._asking.is_there(last, of="queue")
         yield
         if new:
-            next_one = f"{last}.{uuid.uuid4().hex[:8]}"
+            next_one = passing_queue(last)
             channel.queue_declare(next_one, durable=True, arguments={"x-queue-type": "quorum", "x-expires": 60_000})
             channel.queue_delete(next_one)
 
@@ -169,20 +179,12 @@ class Topology:
             count = 0
             try:
                 while True:
-                    channel.exchange_declare(f"{topic}.{count}", passive=True)
+                    channel.exchange_declare(lane_exchange(topic, count), passive=True)
                     count += 1
-            except exceptions.ChannelClosedByBroker:
+            except exceptions.ChannelClosedByBroker as error:
+                if error.reply_code != 404:
+                    raise
                 return count
-
-
-def lane_queue(topic: str, partition: int, group: str) -> str:
-    """The queue of ``group`` for this partition."""
-    return f"{topic}.{partition}.{group}"
-
-
-def members_queue(topic: str, group: str) -> str:
-    """A queue that never has a message: its consumers are the group's living members."""
-    return f"{topic}.members.{group}"
 
 
 def no_group(topic: str) -> str:
@@ -191,7 +193,7 @@ def no_group(topic: str) -> str:
 
 
 def _lanes(topic: str, count: int) -> list[str]:
-    return [f"{topic}.{partition}" for partition in range(count)]
+    return [lane_exchange(topic, partition) for partition in range(count)]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import itertools
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -47,8 +48,7 @@ class Window:
         """A new channel; what was on the old one is forgotten."""
         self.stem, self.next_tag, self.ended = f"{uuid.uuid4().hex[:8]}-", 1, ""
         self._unsettled: dict[int, Numbered] = {}
-        self._handed: list[Ready] = []
-        self._taken: list[Ready] = []
+        self._handed = deque[list[Ready]]()  # to the connection's thread, which has not taken them yet: there may be several
         self._sent = self._settled = self._enough = 0
         self._channel: Channel | None = None
         self.link.call(self._open)
@@ -60,7 +60,7 @@ class Window:
     def hand_over(self, chunk: list[Ready], *, room: int) -> None:
         """Have the chunk sent, and wait until there is room for the next."""
         self._sent += len(chunk)
-        self._handed = chunk
+        self._handed.append(chunk)
         self.link.call(partial(self._publish, self._channel, chunk))
         self.wait(room - len(chunk))
 
@@ -71,7 +71,7 @@ class Window:
 
     def unsettled(self) -> list[Numbered]:
         """What was neither confirmed nor refused, in the order it was sent in; once the channel has ended."""
-        late = () if self._taken is self._handed else (numbered for _, numbered, *_ in self._handed)
+        late = (numbered for chunk in self._handed for _, numbered, *_ in chunk)
         return [*self._unsettled.values(), *late]
 
     def _until(self, done: Callable[[], bool], what: str) -> None:
@@ -115,7 +115,8 @@ class Window:
         earlier = channel is not self._channel
         if self.ended or channel is None or earlier:
             return
-        self._taken, publish, unsettled = chunk, channel.basic_publish, self._unsettled
+        self._handed.popleft()
+        publish, unsettled = channel.basic_publish, self._unsettled
         try:
             for tag, numbered, exchange, key, body, properties in chunk:
                 unsettled[tag] = numbered
