@@ -5,6 +5,7 @@ A gap of the emulator is shown here rather than believed: the test fails when th
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from reference.brokers import (
     UnknownGroup,
     UnknownTopic,
 )
-from reference.brokers.pubsub import PubSubBroker, backlog, publisher, wire
+from reference.brokers.pubsub import PubSubBroker, backlog, publisher, subscription, wire
 from reference.brokers.pubsub.backlog import Backlog
 from reference.brokers.pubsub.topology import LEASE_S
 from reference.stack import Endpoints
@@ -148,6 +149,47 @@ def test_an_emulator_that_restarted_has_forgotten_everything(tmp_path: Any, even
         emulator.wait()
 
 
+def test_a_frozen_broker_keeps_nobody_longer_than_was_said() -> None:
+    """A receive ends after its own timeout, and a later one says what is wrong; closing a member, or all, takes one timeout."""
+    patience_s, slack_s = 4.0, 1.5
+    port, emulator = start_emulator()
+    try:
+        broker = PubSubBroker(f"pubsub://lab-project@127.0.0.1:{port}", timeout_s=patience_s)
+        broker.create_topic("orders")
+        members = [broker.subscribe(["orders"], group=group) for group in ("billing", "shipping", "search")]
+        broker.publish([Message("orders", "k", b"v", [])])
+        taken = [take(member, bool)[0] for member in members]
+        emulator.send_signal(signal.SIGSTOP)
+        longest_s = longest_receive(members[0], timeout_s=0.5)
+        for member, delivery in zip(members, taken, strict=True):
+            member.ack(delivery)
+        alone_s, together_s = how_long(members[0].close), how_long(broker.close)
+        assert (longest_s < 0.5 + slack_s, alone_s < patience_s + slack_s, together_s < patience_s + slack_s) == (True,) * 3
+    finally:
+        emulator.kill()
+        emulator.wait()
+
+
+def longest_receive(member: Subscription, *, timeout_s: float) -> float:
+    """In seconds, up to and with the one that says that the broker is away."""
+    longest_s, deadline = 0.0, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        started = time.monotonic()
+        try:
+            member.receive(1, timeout_s)
+        except BrokerUnavailable:
+            return max(longest_s, time.monotonic() - started)
+        longest_s = max(longest_s, time.monotonic() - started)
+    raise AssertionError("nobody said that the broker is away")
+
+
+def how_long(act: Callable[[], object]) -> float:
+    """In seconds."""
+    started = time.monotonic()
+    act()
+    return time.monotonic() - started
+
+
 def start_emulator(port: int = 0) -> tuple[int, subprocess.Popen[bytes]]:
     """An emulator of one's own, to be killed; it answers when this returns."""
     if not port:
@@ -179,6 +221,10 @@ def start_emulator(port: int = 0) -> tuple[int, subprocess.Popen[bytes]]:
         (Message("", "k", b"v", [("googly", "x")]), "begin with goog"),
         (Message("", "k", b"v", [(f"h{n}", "x") for n in range(101)]), "101 headers"),
         (Message("", "ü" * 513, b"v", []), "1026 bytes"),
+        (Message("", "k\ud83d", b"v", []), "its key cannot be written as UTF-8"),
+        (Message("", "k", "\ud83d", []), "its value cannot be written as UTF-8"),
+        (Message("", "k", b"v", [("g", "x"), ("h", "\ud83d")]), "header 'h' cannot be written as UTF-8"),
+        (Message("", "k", b"v", [("h\ud83d", "x")]), r"the name of header 'h\\ud83d' cannot be written as UTF-8"),
         (Message("", "k", b"", []), "neither a value nor a header"),
         (Message("", "k", bytes(10_000_000), []), "over the 10000000"),
     ],
@@ -238,6 +284,14 @@ def test_a_topic_deleted_behind_our_back_does_not_stop_the_others(
         assert list(caught.value.failures) == [0]
     member = pubsub.subscribe([there], group=there)
     assert numbers(receive(member, 3)) == [1, 1, 1]
+
+
+def test_a_topic_that_does_not_exist_is_told_from_one_without_groups(pubsub: PubSubBroker, new_topic: NewTopic) -> None:
+    """Though the emulator answers the same for both; each error says what to do."""
+    with pytest.raises(NotConfirmed, match=f"topic 'never-made' does not exist at {pubsub.url}: create it"):
+        pubsub.publish([Message("never-made", "k", b"v", [])])
+    with pytest.raises(NotConfirmed, match=r"no group has subscribed yet .* subscribe once"):
+        pubsub.publish([Message(new_topic(groups=()), "k", b"v", [])])
 
 
 @pytest.mark.parametrize("name", ["ab", "1orders", "goog-orders", "orders of today", "a" * 256])
@@ -376,6 +430,31 @@ def test_a_group_goes_back_to_a_snapshot(pubsub: PubSubBroker, new_topic: NewTop
 
 
 # -- receiving ---------------------------------------------------------------------------------------------------------
+
+
+def test_other_partitions_go_on_however_much_waits_behind_one(
+    pubsub: PubSubBroker, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a member holds otherwise; and when the pause is over, the key goes on in order and complete."""
+    monkeypatch.setattr(subscription, "HOLD_AT_MOST", 100)
+    topic = new_topic()
+    member = pubsub.subscribe([topic], group=topic)
+    pubsub.publish([Message(topic, "k", f"{n}", []) for n in range(2_000)])
+    [first] = take(member, bool)[:1]
+    member.nack(first, delay_s=10.0)
+    over = time.monotonic() + 10.0
+    pubsub.publish([Message(topic, "other", "2000", [])])
+    others = take(member, bool)
+    assert (numbers(others), time.monotonic() < over) == ([2000], True)
+    member.ack(others[0])
+    behind: list[Delivery] = []
+    deadline = time.monotonic() + 60
+    while len(behind) < 2_000 and time.monotonic() < deadline:
+        came = member.receive(100, 0.5)
+        for delivery in came:
+            member.ack(delivery)
+        behind += came
+    assert numbers(behind) == list(range(2_000))
 
 
 def test_two_members_keep_the_order_of_fifty_keys(pubsub: PubSubBroker, new_topic: NewTopic, eventually: Eventually) -> None:
@@ -598,6 +677,19 @@ def test_a_redelivery_changes_the_lease_and_not_the_place() -> None:
     assert backlog.take(10, now=0.0) == []
     backlog.ack(delivery)
     assert [one.ack_id for one in backlog.to_ack] == ["new"]
+
+
+def test_what_waits_behind_a_pause_is_held_against_nobody() -> None:
+    """Only what goes on counts: the other bucket's message, and all of it again when the pause is over."""
+    nacked = Backlog("billing")
+    for one in (received("0"), received("1"), received("9", key="other")):
+        nacked.arrived("orders", one)
+    [first, _] = nacked.take(2, now=0.0)
+    nacked.nack(first, now=0.0, delay_s=3.0)
+    nacked.take(10, now=1.0)
+    counts = [(len(nacked), nacked.going_on)]
+    nacked.take(10, now=3.0)
+    assert [*counts, (len(nacked), nacked.going_on)] == [(3, 1), (3, 3)]
 
 
 def test_acks_reach_the_service_in_order() -> None:

@@ -11,9 +11,11 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 
-from reference.brokers import BrokerUnavailable, NotOffered
+from reference.brokers import BrokerUnavailable, Message, NotOffered
 from reference.brokers.pubsub import PubSubBroker
 from reference.brokers.pubsub.address import PubSubAddress
+from reference.brokers.pubsub.stream import WINDOW_BYTES
+from reference.brokers.pubsub.subscription import COUNTED_WINDOW, WINDOW, PubSubSubscription
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +133,24 @@ def test_without_credentials_the_error_says_how_to_get_some(monkeypatch: pytest.
     assert "pubsub://lab-project" in str(error.value)
 
 
+def test_nothing_is_opened_again_after_a_close(opened: Opened) -> None:
+    """Whoever goes on with a closed broker is told, and closing twice is once."""
+    broker = PubSubBroker("pubsub://lab-project@127.0.0.1:9", timeout_s=0.2)
+    for _ in range(2):
+        broker.close()
+    with pytest.raises(RuntimeError, match=r"pubsub://lab-project@127\.0\.0\.1:9 is closed: connect again"):
+        broker.publish([Message("orders", "k", b"v", [])])
+    with pytest.raises(RuntimeError, match="is closed"):
+        broker.subscribe(["orders"], group="billing")
+    assert opened.calls == []
+
+
+def test_a_subscription_has_a_topic() -> None:
+    """Or it would wait for ever for nothing."""
+    with PubSubBroker("pubsub://lab-project@127.0.0.1:9") as broker, pytest.raises(ValueError, match="at least one topic"):
+        broker.subscribe([], group="billing")
+
+
 # -- capabilities ------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +172,16 @@ def test_an_emulator_offers_less_than_the_service(url: str, gaps: set[str]) -> N
     assert able.emulator_gaps == gaps
     assert not any(getattr(able, gap) for gap in gaps)
     assert gaps <= set(able.notes)
+
+
+def test_how_far_other_partitions_go_on_is_said() -> None:
+    """The service's window is the limit, by its numbers; its emulator has none."""
+    with PubSubBroker("pubsub://lab-project") as service, PubSubBroker("pubsub://lab-project@127.0.0.1:9") as emulator:
+        said = service.capabilities.notes["nack"]
+        assert "nack" not in emulator.capabilities.notes
+    numbers = (f"{WINDOW:,} messages", f"{WINDOW_BYTES // 1_000_000} MB", f"{COUNTED_WINDOW} messages")
+    documented = " ".join(str(PubSubSubscription.__doc__).split())
+    assert [number for number in numbers if number not in said or number not in documented] == []
 
 
 @pytest.mark.parametrize("name", ["lag", "delayed_delivery", "replay_by_offset", "binary_headers", "transactions"])

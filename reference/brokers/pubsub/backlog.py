@@ -8,41 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from reference.brokers.protocol import Delivery
+from reference.brokers.pubsub.held import Held, Pause, Place
 from reference.brokers.pubsub.wire import bucket, to_delivery
 
-__all__ = ["Backlog", "Held"]
+__all__ = ["Backlog"]
 
 RETURN_S: Final = 5.0  # given back, a message is here again in a fraction of this, or somebody else has it
-
-Place = tuple[str, int]
-
-
-@dataclass(slots=True)
-class Held:
-    """One message, leased from the service under ``ack_id``."""
-
-    delivery: Delivery
-    message_id: str
-    ack_id: str
-    acked: bool = False
-    owed: bool = False  # to be given back to the service, which counts, as soon as its pause is over
-    away_until: float = 0.0  # given back, and expected here until then
-
-    @property
-    def place(self) -> Place:
-        return self.delivery.topic, self.delivery.partition
-
-
-@dataclass(slots=True)
-class _Pause:
-    """A bucket that waits, and in order what waits in it."""
-
-    until: float
-    aside: deque[Held] = field(default_factory=deque)
 
 
 class Backlog:
@@ -58,13 +33,18 @@ class Backlog:
         self._known: dict[tuple[str, str], Held] = {}  # by topic and message id, in order of arrival
         self._waiting: deque[Held] = deque()
         self._out: dict[Place, dict[int, Held]] = {}  # handed out, in order, until all before it is acked as well
-        self._paused: dict[Place, _Pause] = {}
+        self._paused: dict[Place, Pause] = {}
         self._numbers: dict[Place, int] = {}
         self.to_ack: list[Held] = []
         self.to_give_back: list[Held] = []
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def going_on(self) -> int:
+        """How many of them are not waiting behind a pause. Only these may be held against other buckets' arrival."""
+        return len(self._known) - sum(len(pause.aside) for pause in self._paused.values())
 
     def arrived(self, topic: str, received: Any) -> None:
         """Queue a message; one that is held already only changes its lease, and comes back to its place if it was away."""
@@ -100,8 +80,7 @@ class Backlog:
 
     def next_change(self) -> float | None:
         """When a bucket may go on at the earliest, if one is paused."""
-        times = [max(pause.until, *(held.away_until for held in pause.aside)) for pause in self._paused.values() if pause.aside]
-        return min(times, default=None)
+        return min((self._goes_on(pause) for pause in self._paused.values() if pause.aside), default=None)
 
     def ack(self, delivery: Delivery) -> None:
         """Done, unless it is void. The service hears of it once all before it in its bucket is done.
@@ -126,7 +105,7 @@ class Backlog:
         for other in void:
             del out[other.delivery.offset]
         held.owed = self._after is not None
-        pause = self._paused.setdefault(place, _Pause(0.0))
+        pause = self._paused.setdefault(place, Pause(0.0))
         pause.aside.extendleft(reversed(void))
         pause.until = max(pause.until, now + delay_s)
         self._go_on(now)
@@ -154,6 +133,11 @@ class Backlog:
             self._forget(first)
             self.to_ack.append(first)
 
+    def _goes_on(self, pause: Pause) -> float:
+        if self._after is None:  # nothing is ever away, and there can be very much to look through
+            return pause.until
+        return max(pause.until, *(held.away_until for held in pause.aside))
+
     def _go_on(self, now: float) -> None:
         """Give back what is due, and let buckets go on that miss nothing any more."""
         for place, pause in list(self._paused.items()):
@@ -167,7 +151,7 @@ class Backlog:
                 self._waiting.extendleft(reversed(pause.aside))
                 del self._paused[place]
 
-    def _give_back(self, held: Held, pause: _Pause, now: float) -> None:
+    def _give_back(self, held: Held, pause: Pause, now: float) -> None:
         held.owed = False
         self.to_give_back.append(held)
         dead = self._after is not None and (held.delivery.attempt or 0) >= self._after
@@ -177,7 +161,7 @@ class Backlog:
         else:
             held.away_until = now + RETURN_S
 
-    def _give_up(self, missing: Held, pause: _Pause) -> None:
+    def _give_up(self, missing: Held, pause: Pause) -> None:
         """Another member has it, and is owed what comes after it in its key."""
         for held in list(self._of_key(missing, pause)):
             if held.acked:
@@ -188,7 +172,7 @@ class Backlog:
         pause.aside = deque(held for held in pause.aside if self._is_known(held))
         self._waiting = deque(held for held in self._waiting if self._is_known(held))
 
-    def _of_key(self, missing: Held, pause: _Pause) -> Iterator[Held]:
+    def _of_key(self, missing: Held, pause: Pause) -> Iterator[Held]:
         for held in (*pause.aside, *self._waiting):
             if held.place == missing.place and held.delivery.key == missing.delivery.key:
                 yield held

@@ -6,6 +6,7 @@ groups :mod:`reference.brokers.pubsub.topology`; each says what it promises when
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -62,10 +63,12 @@ class PubSubBroker:
         dead_letters: DeadLetters | None = None,
         only: Mapping[str, str] | None = None,
     ) -> PubSubSubscription:
-        """See :meth:`Broker.subscribe`. Raises :class:`ValueError` if the group was made with other options.
+        """See :meth:`Broker.subscribe`. Raises :class:`ValueError` for no topic, or if the group was made with other options.
 
         The dead letter topic is made if need be, and the group gets a subscription to it, so that nothing is dropped there.
         """
+        if not topics:
+            raise ValueError("subscribe to at least one topic")
         if dead_letters is not None:
             self._capabilities.demand("dead_letters", of=self.url)
         if only:
@@ -100,9 +103,16 @@ class PubSubBroker:
         self._topology.seek(topic, group, to=name)
 
     def close(self) -> None:
-        """Close what was subscribed here and let go of the service; anything not confirmed by then was never promised."""
-        for member in list(self._members):
-            member.close()
+        """Close what was subscribed here and let go of the service; anything not confirmed by then was never promised.
+
+        All of it shares one ``timeout_s``. Whatever needs the service after that raises :class:`RuntimeError`.
+        """
+        by = time.monotonic() + self._connection.timeout_s
+        members = list(self._members)
+        for member in members:
+            member.stop()
+        for member in members:
+            member.close(by=by)
         self._connection.close()
 
     def __enter__(self) -> Self:

@@ -27,6 +27,11 @@ EMULATOR_NOTES: Final = {
     "durable": "it keeps everything in memory; a restart loses topics, groups and messages, and members get UnknownTopic",
     "exactly_once_delivery": "it refuses only an ack that a redelivery has overtaken; an inbox makes repeats harmless",
 }  # fmt: skip
+SERVICE_NOTES: Final = {
+    "nack": "what waits behind one counts against the member's window of 1,000 messages or 100 MB per topic (100 messages in a"
+    " group with dead letters); once the window is full of it, other partitions wait as well: delay briefly, and let what must"
+    " wait longer be published again to a topic for retries",
+}  # fmt: skip
 UNORDERED: Final = {"ordered_by_key": "?ordered=false in the address switches it off"}
 ORDERED_EMULATOR: Final = {
     "ordered_by_key": "it keeps a key's order only while the group has one member, the same all the time; when one leaves or dies"
@@ -58,7 +63,7 @@ def capabilities(address: PubSubAddress) -> Capabilities:
     able = replace(SERVICE, ordered_by_key=address.ordered, exactly_once_delivery=address.exactly_once)
     notes = NOTES | ({} if address.ordered else UNORDERED)
     if address.emulator is None:
-        return replace(able, notes=notes)
+        return replace(able, notes=notes | SERVICE_NOTES)
     gaps = EMULATOR_NOTES | (ORDERED_EMULATOR if address.ordered else {})
     missing: dict[str, Any] = dict.fromkeys(gaps, False)
     return replace(able, **missing, notes=notes | gaps, emulator_gaps=frozenset(gaps))

@@ -24,7 +24,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from reference.brokers.protocol import BrokerUnavailable
 from reference.brokers.pubsub.address import PubSubAddress
 
-__all__ = ["FORBIDDEN", "PASSING", "PubSubConnection"]
+__all__ = ["CLOSED", "FORBIDDEN", "PASSING", "PubSubConnection"]
 
 ENDPOINT: Final = "pubsub.googleapis.com:443"
 OPTIONS: Final = [
@@ -41,16 +41,21 @@ PASSING: Final = (
     errors.ResourceExhausted, errors.Unknown, errors.Cancelled, errors.RetryError,
 )  # fmt: skip
 FORBIDDEN: Final = (errors.PermissionDenied, errors.Unauthenticated)
+CLOSED: Final = (ValueError, RuntimeError)  # what a request says of a channel, and what we say, after the broker was closed
 
 
 class PubSubConnection:
-    """Publisher and subscriber client over one channel. Each of its errors names the address."""
+    """Publisher and subscriber client over one channel. Each of its errors names the address.
+
+    Once closed it is not opened again: whoever asks for a client gets :class:`RuntimeError`.
+    """
 
     def __init__(self, address: PubSubAddress, *, timeout_s: float) -> None:
         self.address, self.timeout_s = address, timeout_s
         self._lock = threading.Lock()
         self._channel: Any = None
         self._clients: tuple[PublisherClient, SubscriberClient] | None = None
+        self._closed = False
 
     @property
     def url(self) -> str:
@@ -89,6 +94,10 @@ class PubSubConnection:
                 f"{self.url}: no usable credentials ({error}); run gcloud auth application-default login, or set"
                 " GOOGLE_APPLICATION_CREDENTIALS"
             ) from error
+        except ValueError as error:
+            if self._closed:  # gRPC's own word for a channel that was closed under a request
+                raise self._is_closed() from error
+            raise
 
     def topic(self, name: str) -> str:
         return f"projects/{self.address.project}/topics/{name}"
@@ -101,9 +110,12 @@ class PubSubConnection:
             if self._channel is not None:
                 self._channel.close()
             self._channel = self._clients = None
+            self._closed = True
 
     def _connected(self) -> tuple[PublisherClient, SubscriberClient]:
         with self._lock:
+            if self._closed:
+                raise self._is_closed()
             if self._clients is None:
                 self._channel = self._open()
                 self._clients = (
@@ -111,6 +123,9 @@ class PubSubConnection:
                     SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel)),
                 )
             return self._clients
+
+    def _is_closed(self) -> RuntimeError:
+        return RuntimeError(f"this broker at {self.url} is closed: connect again")
 
     def _open(self) -> Any:
         # An emulator has no secrets and no TLS; that is all in which the two ways differ.

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from google.api_core import exceptions as errors
 
-from reference.brokers.pubsub.backlog import Backlog, Held
-from reference.brokers.pubsub.connection import PASSING, PubSubConnection
+from reference.brokers.pubsub.backlog import Backlog
+from reference.brokers.pubsub.connection import CLOSED, PASSING, PubSubConnection
+from reference.brokers.pubsub.held import Held
 from reference.brokers.pubsub.topology import LEASE_S
 
 __all__ = ["Leases"]
@@ -35,6 +36,7 @@ class Leases:
         self._connection, self._backlog, self._lock, self._group = connection, backlog, lock, group
         self._owing = threading.Event()
         self._ending = threading.Event()
+        self._by = float("inf")
         self.used_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"pubsub-leases {group}", daemon=True)
         self._thread.start()
@@ -43,13 +45,13 @@ class Leases:
         if not self._owing.is_set():
             self._owing.set()
 
-    def close(self) -> None:
-        """Settle what is owed, for as long as the service answers, and stop."""
+    def close(self, *, by: float) -> None:
+        """Settle what is owed, until ``by`` on the monotonic clock if nobody answers, and stop."""
+        self._by = by
         self._ending.set()
         self._owing.set()
-        self._thread.join()
-        deadline = time.monotonic() + self._connection.timeout_s
-        while not self._settle() and time.monotonic() < deadline:
+        self._thread.join(max(0.0, by - time.monotonic()))
+        while time.monotonic() < by and not self._settle():
             time.sleep(GATHER_S)
 
     def _run(self) -> None:
@@ -82,7 +84,7 @@ class Leases:
         """Return those to be acked again. One refused for good comes again: its lease had run out."""
         ids = [held.ack_id for held in some]
         try:
-            self._connection.subscriber.acknowledge(subscription=self._of(some), ack_ids=ids, retry=None, timeout=REQUEST_S)
+            self._connection.subscriber.acknowledge(subscription=self._of(some), ack_ids=ids, **self._patience)
         except PASSING:
             return list(some)
         except errors.GoogleAPICallError as error:
@@ -91,7 +93,7 @@ class Leases:
                 if fates.get(held.ack_id, "").startswith("PERMANENT"):
                     log.info("the ack of %s was too late, it comes again: %s", held.delivery.where, fates[held.ack_id])
             return [held for held in some if fates.get(held.ack_id, "").startswith("TRANSIENT")]
-        except ValueError:  # the channel was closed: so are we, and the leases run out
+        except CLOSED:  # so are we, and the leases run out
             return []
         return []
 
@@ -100,7 +102,7 @@ class Leases:
             self._modify(some[0].delivery.topic, [held.ack_id for held in some], 0)
         except PASSING:
             return list(some)
-        except (errors.GoogleAPICallError, ValueError):  # too late: they are somebody else's already
+        except (errors.GoogleAPICallError, *CLOSED):  # too late: they are somebody else's already
             return []
         return []
 
@@ -111,7 +113,7 @@ class Leases:
             for some in _parts(ids):
                 try:
                     self._modify(topic, some, LEASE_S)
-                except (errors.GoogleAPICallError, ValueError) as error:  # the next time, or they are delivered again
+                except (errors.GoogleAPICallError, *CLOSED) as error:  # the next time, or they are delivered again
                     log.debug("leases of %s not extended: %s", topic, error)
 
     def _modify(self, topic: str, ids: list[str], seconds: int) -> None:
@@ -119,9 +121,13 @@ class Leases:
             subscription=self._connection.subscription(topic, self._group),
             ack_ids=ids,
             ack_deadline_seconds=seconds,
-            retry=None,
-            timeout=REQUEST_S,
+            **self._patience,
         )
+
+    @property
+    def _patience(self) -> dict[str, Any]:
+        """Of one attempt: whatever is asked while closing ends with it."""
+        return {"retry": None, "timeout": min(REQUEST_S, self._connection.timeout_s, max(0.001, self._by - time.monotonic()))}
 
     def _of(self, some: Sequence[Held]) -> str:
         return self._connection.subscription(some[0].delivery.topic, self._group)

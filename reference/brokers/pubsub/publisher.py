@@ -53,7 +53,11 @@ class _Call:
 
 
 class PubSubPublisher:
-    """One request at a time: a key's messages can be in several of them."""
+    """One request at a time: a key's messages can be in several of them.
+
+    That a topic has a group is asked once, and believed from then on, or every call would wait for one answer more. When the
+    last group's subscription is deleted later, the service confirms and drops what is published, and nobody here notices.
+    """
 
     def __init__(self, connection: PubSubConnection, topology: PubSubTopology) -> None:
         self._connection, self._topology = connection, topology

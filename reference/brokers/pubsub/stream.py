@@ -15,10 +15,10 @@ from google.api_core import exceptions as errors
 from google.pubsub_v1 import types
 
 from reference.brokers.protocol import BrokerUnavailable, UnknownGroup, UnknownTopic
-from reference.brokers.pubsub.connection import PubSubConnection
+from reference.brokers.pubsub.connection import CLOSED, PubSubConnection
 from reference.brokers.pubsub.topology import LEASE_S
 
-__all__ = ["PubSubStream"]
+__all__ = ["END_S", "PubSubStream"]
 
 WINDOW_BYTES: Final = 100_000_000
 OPEN_AGAIN_S: Final = 0.2
@@ -62,12 +62,12 @@ class PubSubStream:
         """Ask the service to end the stream: it sends what it had leased to us, and no more."""
         self._ending.set()
 
-    def join(self) -> None:
-        """Wait for the end; after two seconds without one, cut the stream."""
-        self._thread.join(END_S)
+    def join(self, *, cut_at: float, by: float) -> None:
+        """Wait for the end until ``by``; cut the stream if there is none at ``cut_at``. Both on the monotonic clock."""
+        self._thread.join(max(0.0, cut_at - time.monotonic()))
         if self._thread.is_alive() and self._call is not None:
             self._call.cancel()
-        self._thread.join(self._connection.timeout_s)
+        self._thread.join(max(0.0, by - time.monotonic()))
 
     def _run(self) -> None:
         while not self._ending.is_set():
@@ -79,7 +79,7 @@ class PubSubStream:
             except (UnknownTopic, UnknownGroup) as error:
                 self._in_trouble(error)
                 return
-            except (errors.GoogleAPICallError, BrokerUnavailable, ValueError) as error:  # ValueError: the channel was closed
+            except (errors.GoogleAPICallError, BrokerUnavailable, *CLOSED) as error:
                 self._in_trouble(error)
             if self.trouble is not None:
                 self._ending.wait(OPEN_AGAIN_S)

@@ -17,19 +17,24 @@ from reference.brokers.pubsub.backlog import Backlog
 from reference.brokers.pubsub.connection import PubSubConnection
 from reference.brokers.pubsub.leases import Leases
 from reference.brokers.pubsub.settings import SUBSCRIBER_FLOW
-from reference.brokers.pubsub.stream import PubSubStream
+from reference.brokers.pubsub.stream import END_S, PubSubStream
 from reference.brokers.pubsub.topology import PubSubTopology
+from reference.brokers.pubsub.watch import Watch
 
 __all__ = ["PubSubSubscription"]
 
 WINDOW: Final = int(SUBSCRIBER_FLOW["max_messages"])
 COUNTED_WINDOW: Final = 100  # where a member's leaving counts as a failure of all it held, it holds less
 HOLD_AT_MOST: Final = 10_000  # the emulator sends all there is, whatever the window
-LOOK_EVERY_S: Final = 2.0
 
 
 class PubSubSubscription:
     """See :class:`~reference.brokers.protocol.Subscription`. Acks reach the service within some ten milliseconds.
+
+    Other partitions go on while one is held back by a nack, with a limit that the service sets: what waits behind the pause is
+    leased, and counts against this member's window of 1,000 messages or 100 MB per topic (in a group with dead letters 100
+    messages). Once the window is full of it, the service sends this member nothing of that topic until the pause is over.
+    The emulator knows no such window: there, memory is the limit.
 
     With ``?exactly_once=true`` the service confirms acks. One it refuses is logged and changes nothing else: the delivery
     comes again, as after any ack that came too late.
@@ -49,8 +54,8 @@ class PubSubSubscription:
         self._backlog = Backlog(group, ordered=connection.address.ordered, after=after)
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
-        self._closed = False
-        self._looked_at = time.monotonic()
+        self._closed = self._left = False
+        self._watch = Watch(self._look, name=f"pubsub-watch {group}")
         self._leases = Leases(connection, self._backlog, self._lock, group=group)
         self._streams = {
             topic: PubSubStream(
@@ -77,8 +82,8 @@ class PubSubSubscription:
                     break
                 self._news.wait(self._at_most(left))
         if not taken and not self._closed:
+            self._watch.ask()
             self._raise_trouble()
-            self._look_for_topics()
         return taken
 
     def ack(self, delivery: Delivery) -> None:
@@ -92,24 +97,37 @@ class PubSubSubscription:
             self._backlog.nack(delivery, now=time.monotonic(), delay_s=delay_s)
             self._pay()
 
-    def close(self) -> None:
-        """Leave the group; another member has at once what was not acked."""
+    def stop(self) -> None:
+        """Receive nothing more; :meth:`close` does the rest."""
         with self._news:
-            if self._closed:
-                return
             self._closed = True
             self._news.notify_all()
-        # First the streams end, so that nothing given back is sent to us again, and nothing is on its way for nobody.
         for stream in self._streams.values():
             stream.stop()
+
+    def close(self, *, by: float | None = None) -> None:
+        """Leave the group; another member has at once what was not acked.
+
+        It takes until ``by`` on the monotonic clock at most, or the broker's ``timeout_s``. What the service has not answered
+        by then is left to the leases, and acks that it did not get are deliveries that come again.
+        """
+        self.stop()
+        with self._lock:
+            if self._left:
+                return
+            self._left = True
+        # First the streams end, so that nothing given back is sent to us again, and nothing is on its way for nobody.
+        now = time.monotonic()
+        by = now + self._connection.timeout_s if by is None else by
+        half = now + (by - now) / 2  # the other half is for what is owed
         for stream in self._streams.values():
-            stream.join()
+            stream.join(cut_at=min(now + END_S, now + (half - now) / 2), by=half)
         with self._lock:
             self._backlog.leave()
-        self._leases.close()
+        self._leases.close(by=by)
 
     def _take(self, limit: int) -> list[Delivery]:
-        was_full = len(self._backlog) >= HOLD_AT_MOST
+        was_full = self._is_full()
         taken = self._backlog.take(limit, time.monotonic())
         self._pay()
         if was_full:
@@ -129,7 +147,11 @@ class PubSubSubscription:
             for received in messages:
                 self._backlog.arrived(topic, received)
             self._news.notify_all()
-            self._news.wait_for(lambda: len(self._backlog) < HOLD_AT_MOST or self._closed)
+            self._news.wait_for(lambda: not self._is_full() or self._closed)
+
+    def _is_full(self) -> bool:
+        """What waits behind a pause is not counted: nothing of another partition may have to wait for its end."""
+        return self._backlog.going_on >= HOLD_AT_MOST
 
     def _changed(self) -> None:
         with self._news:
@@ -139,18 +161,19 @@ class PubSubSubscription:
         for stream in self._streams.values():
             if stream.lost is not None:
                 raise stream.lost
+        if self._watch.lost is not None:
+            raise self._watch.lost
 
     def _raise_trouble(self) -> None:
         for stream in self._streams.values():
             if (trouble := stream.trouble) and time.monotonic() - trouble[0] > self._connection.timeout_s:
                 why = trouble[1]
                 raise BrokerUnavailable(f"{self._connection.url} sends nothing to group {self._group!r}: {why}") from why
+        if self._watch.unanswered is not None:
+            raise self._watch.unanswered
 
-    def _look_for_topics(self) -> None:
+    def _look(self) -> None:
         """A deleted topic's subscription stays, and brings nothing: to the stream it is silence, so we ask while it is silent."""
-        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
-            return
         for topic, stream in self._streams.items():
-            if stream.trouble is None:
+            if stream.trouble is None and not self._closed:
                 self._topology.look(topic, self._group)
-        self._looked_at = time.monotonic()

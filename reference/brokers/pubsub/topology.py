@@ -15,6 +15,7 @@ from google.pubsub_v1 import types
 
 from reference.brokers.protocol import DeadLetters, NotOffered, UnknownGroup, UnknownTopic
 from reference.brokers.pubsub.connection import PubSubConnection
+from reference.brokers.pubsub.options import differences, filter_text
 from reference.brokers.pubsub.settings import SUBSCRIPTION
 
 __all__ = ["LEASE_S", "PubSubTopology", "refusal_of_name"]
@@ -24,7 +25,6 @@ LEASE_S: Final = 10  # the shortest there is: for so long a killed member's mess
 KEPT_S: Final = int(SUBSCRIPTION["message_retention_duration"].total_seconds())  # how far back a rewind reaches
 DELETED: Final = "_deleted-topic_"
 ATTEMPTS: Final = range(5, 101)
-FILTER_BYTES: Final = 256
 
 
 class PubSubTopology:
@@ -50,9 +50,12 @@ class PubSubTopology:
             try:
                 request = types.ListTopicSubscriptionsRequest(topic=self._connection.topic(topic), page_size=1)
                 found = self._connection.publisher.list_topic_subscriptions(request, **self._connection.patience)
-                return any(True for _ in found)
+                if any(True for _ in found):
+                    return True
             except errors.NotFound as error:
                 raise self._unknown(topic) from error
+            self._check_topic(topic)  # of a topic that does not exist the emulator answers with an empty list
+            return False
 
     def join(self, topic: str, group: str, *, dead_letters: DeadLetters | None, only: Mapping[str, str]) -> str:
         """The subscription of ``group``, made if it is not there; :class:`ValueError` if it was made with other options."""
@@ -68,10 +71,10 @@ class PubSubTopology:
                 found = None
             if found is None:
                 found = self._created(wanted, topic)
-        if differences := _differences(found, wanted):
+        if others := differences(found, wanted):
             raise ValueError(
                 f"subscription {wanted.name} at {self._connection.url} was made with other options:"
-                f" {'; '.join(differences)}; use another group, or delete the subscription"
+                f" {'; '.join(others)}; use another group, or delete the subscription"
             )
         return wanted.name
 
@@ -118,7 +121,7 @@ class PubSubTopology:
             retain_acked_messages=True,  # for a rewind; what is kept is stored, and billed, for as long
             message_retention_duration={"seconds": KEPT_S},
             expiration_policy={},  # a group nobody joined for a month must not lose its place
-            filter=_filter(only),
+            filter=filter_text(only),
         )
 
     def _add_dead_letters(self, wanted: types.Subscription, group: str, dead_letters: DeadLetters) -> None:
@@ -176,30 +179,3 @@ def refusal_of_name(name: str) -> str:
     if NAME.fullmatch(name):
         return ""
     return "Pub/Sub takes 3 to 255 letters, digits and -._~+%, the first a letter, and none that begin with goog"
-
-
-def _filter(only: Mapping[str, str]) -> str:
-    text = " AND ".join(f"attributes.{_quoted(name)} = {_quoted(value)}" for name, value in sorted(only.items()))
-    if len(text.encode()) > FILTER_BYTES:
-        raise NotOffered(f"Pub/Sub takes a filter of {FILTER_BYTES} bytes, and {text[:60]}… has {len(text.encode())}")
-    return text
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _differences(found: types.Subscription, wanted: types.Subscription) -> list[str]:
-    return [
-        f"{what} is {is_now!r}, and {asked!r} was asked for"
-        for what, is_now, asked in (
-            ("its topic", found.topic, wanted.topic),
-            ("its dead letter topic", found.dead_letter_policy.dead_letter_topic, wanted.dead_letter_policy.dead_letter_topic),
-            ("its number of attempts", found.dead_letter_policy.max_delivery_attempts,
-             wanted.dead_letter_policy.max_delivery_attempts),
-            ("its filter", found.filter, wanted.filter),
-            ("order per key", found.enable_message_ordering, wanted.enable_message_ordering),
-            ("exactly-once delivery", found.enable_exactly_once_delivery, wanted.enable_exactly_once_delivery),
-        )
-        if is_now != asked
-    ]  # fmt: skip

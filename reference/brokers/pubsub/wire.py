@@ -27,6 +27,13 @@ class Unfit(Exception):
 
 def to_wire(message: Message) -> Any:
     """The protobuf message. Raises :class:`Unfit`: an emulator takes much that the service refuses, so we refuse it here."""
+    try:
+        return _wire(message)
+    except UnicodeEncodeError as error:
+        raise Unfit(f"{_not_text(message)} cannot be written as UTF-8: {error}") from error
+
+
+def _wire(message: Message) -> Any:
     topic, key, value, headers = message
     data = value if isinstance(value, bytes) else value.encode()
     attributes = _attributes(headers) if headers else {}
@@ -71,6 +78,22 @@ def _attributes(headers: Headers) -> dict[str, str]:
     if len(attributes) > MAX_ATTRIBUTES:
         raise Unfit(f"{len(attributes)} headers: Pub/Sub takes {MAX_ATTRIBUTES} attributes")
     return attributes
+
+
+def _not_text(message: Message) -> str:
+    """What of it holds half of a character: a file name or broken JSON leaves such a surrogate behind."""
+    parts = [("its key", message.key), ("its value", message.value)]
+    for name, text in message.headers:
+        parts += [(f"the name of header {name!r}", name), (f"header {name!r}", text)]
+    return ", ".join(what for what, text in parts if isinstance(text, str) and not _is_utf8(text))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(name: str, value: str | bytes) -> str:
