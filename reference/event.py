@@ -7,6 +7,7 @@ What enters is a fact in the past tense (``OrderPlaced``) about one aggregate; w
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +17,13 @@ from typing import Any, Self, TypeVar
 __all__ = ["Event", "InvalidEvent"]
 
 SPEC_VERSION = "1.0"
+CONTENT = "content-type"
 CONTENT_TYPE = "application/json"
 STRUCTURED = "application/cloudevents+json"
 PREFIXES = ("ce_", "ce-", "cloudEvents:", "cloudEvents_")  # Kafka's binding; HTTP's and Pub/Sub's; AMQP's two
 _ATTRIBUTES = frozenset({"id", "specversion", "type", "source", "subject", "time", "dataschema", "partitionkey", "sequence"})
+MAX_ATTRIBUTE_BYTES = 1024
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _T = TypeVar("_T")
 
 
@@ -51,9 +55,9 @@ class Event:
 
     def __post_init__(self) -> None:
         for name in ("id", "type", "source", "subject"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise InvalidEvent(f"event attribute {name!r} must be a non-empty string, got {value!r}")
+            _check_text(name, getattr(self, name))
+        if self.partitionkey:
+            _check_text("partitionkey", self.partitionkey)
         if not isinstance(self.data, Mapping):
             raise InvalidEvent(f"event {self.id}: data must be a JSON object, got {type(self.data).__name__}")
         if not isinstance(self.time, datetime) or self.time.tzinfo is None:
@@ -73,7 +77,7 @@ class Event:
         """The ``ce_*`` headers of CloudEvents' Kafka binding, Debezium's ``id`` header, then ``headers``."""
         out = [("id", self.id), ("ce_specversion", SPEC_VERSION), ("ce_id", self.id), ("ce_type", self.type),
                ("ce_source", self.source), ("ce_subject", self.subject), ("ce_time", _rfc3339(self.time)),
-               ("content-type", CONTENT_TYPE)]  # fmt: skip
+               (CONTENT, CONTENT_TYPE)]  # fmt: skip
         optional = (("dataschema", self.dataschema), ("partitionkey", self.partitionkey), ("sequence", self.sequence))
         out += [(f"ce_{name}", str(value)) for name, value in optional if value is not None]
         return out + list(self.headers.items())
@@ -90,12 +94,14 @@ class Event:
         structured, with all of it in a JSON body. What is sent, by :meth:`to_headers`, is binary with Kafka's prefix.
         """
         texts = _texts(headers)
-        if texts.get("content-type", "").startswith(STRUCTURED):
+        if texts.get(CONTENT, "").lower().startswith(STRUCTURED):
             texts, value = _opened(texts, value)
         ce = {name.removeprefix("ce_"): text for name, text in texts.items() if name.startswith("ce_")}
         missing = [f"ce_{name}" for name in ("id", "type", "source", "subject") if not ce.get(name)]
         if missing and not ce:
             raise InvalidEvent(f"not a CloudEvent: no ce_… header (binary mode), no content-type {STRUCTURED} (structured mode)")
+        if not ce.get("specversion", SPEC_VERSION).startswith("1."):
+            raise InvalidEvent(f"event {ce.get('id')}: specversion {ce['specversion']!r} is not 1.x")
         if missing:
             raise InvalidEvent(f"not a CloudEvent in binary mode: header {', '.join(missing)} missing or empty")
         return cls(
@@ -104,6 +110,16 @@ class Event:
             dataschema=ce.get("dataschema"), partitionkey=ce.get("partitionkey"), sequence=_read(ce, "sequence", int),
             headers={n: t for n, t in texts.items() if not _is_envelope(n)},
         )  # fmt: skip
+
+
+def _check_text(name: str, value: object) -> None:
+    """What an inbox's index, a broker's key and every header can hold."""
+    if not isinstance(value, str) or not value:
+        raise InvalidEvent(f"event attribute {name!r} must be a non-empty string, got {value!r}")
+    if "\0" in value or _SURROGATES.search(value):
+        raise InvalidEvent(f"event attribute {name!r} must be text that UTF-8 and Postgres can hold, got {value[:80]!r}")
+    if len(value.encode()) > MAX_ATTRIBUTE_BYTES:
+        raise InvalidEvent(f"event attribute {name!r} must be at most {MAX_ATTRIBUTE_BYTES} bytes, it is {len(value.encode())}")
 
 
 def _read(ce: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _T | None:
@@ -116,14 +132,14 @@ def _read(ce: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _T | 
 
 
 def _is_envelope(name: str) -> bool:
-    return name in {"id", "content-type"} or (name.startswith("ce_") and name.removeprefix("ce_") in _ATTRIBUTES)
+    return name in {"id", CONTENT} or (name.startswith("ce_") and name.removeprefix("ce_") in _ATTRIBUTES)
 
 
 def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     out: dict[str, str] = {}
     for given, value in headers:
         prefix = next((prefix for prefix in PREFIXES if given.startswith(prefix)), "")
-        name = f"ce_{given.removeprefix(prefix)}" if prefix else given
+        name = f"ce_{given.removeprefix(prefix)}" if prefix else CONTENT if given.lower() == CONTENT else given
         try:
             out[name] = (value or b"").decode()
         except UnicodeDecodeError as error:
@@ -135,6 +151,9 @@ def _texts(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
 def _opened(beside: Mapping[str, str], value: bytes | None) -> tuple[dict[str, str], bytes]:
     """A structured event as the headers and the body it would have had in binary mode; what travels beside it stays."""
     whole = _object("in structured mode", value)
+    for name in _ATTRIBUTES - {"sequence"}:
+        if not isinstance(whole.get(name), str | None):
+            raise InvalidEvent(f"event {whole.get('id')}: attribute {name!r} must be a string, got {whole[name]!r}")
     if "data_base64" in whole:
         raise InvalidEvent(f"event {whole.get('id')}: data must be a JSON object, got data_base64")
     attributes = {f"ce_{name}": str(text) for name, text in whole.items() if name in _ATTRIBUTES and text is not None}
@@ -146,7 +165,7 @@ def _opened(beside: Mapping[str, str], value: bytes | None) -> tuple[dict[str, s
 def _object(event_id: str, value: bytes | None) -> Mapping[str, Any]:
     try:
         data = json.loads(value or b"")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidEvent(f"event {event_id}: body is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise InvalidEvent(f"event {event_id}: body must be a JSON object, got {type(data).__name__}")

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.event import Event, InvalidEvent
+from reference.event import PREFIXES, Event, InvalidEvent
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=200)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
@@ -22,16 +23,16 @@ offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(
 envelope_names = {"id", "content-type"}
 events = st.builds(
     Event,
-    type=texts,
-    source=texts,
-    subject=texts,
+    type=names,
+    source=names,
+    subject=names,
     data=st.dictionaries(texts, values),
-    id=texts,
+    id=names,
     time=st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=offsets),  # noqa: DTZ001 - hypothesis adds the zone
     dataschema=st.none() | texts,
-    partitionkey=st.none() | texts,
+    partitionkey=st.none() | names,
     sequence=st.none() | st.integers(),
-    headers=st.dictionaries(texts.filter(lambda n: n not in envelope_names and not n.startswith("ce_")), texts),
+    headers=st.dictionaries(texts.filter(lambda n: n.lower() not in envelope_names and not n.startswith(PREFIXES)), texts),
 )
 ENVELOPE = {"ce_id": b"e1", "ce_type": b"OrderPlaced", "ce_source": b"/orders", "ce_subject": b"order-1"}
 
@@ -188,6 +189,10 @@ def test_a_structured_events_extensions_travel_as_headers() -> None:
         (b'{"id":"e1","type":"T","source":"/s","subject":"x"}', "must be a JSON object, got NoneType"),
         (b'{"id":"e1","type":"T","source":"/s","subject":"x","data_base64":"AAA="}', "got data_base64"),
         (b'{"id":"e1","type":"T","source":"/s","subject":"x","data":{},"time":"noon"}', "ce_time"),
+        (b'{"id":7,"type":"T","source":"/s","subject":"x","data":{}}', "'id' must be a string, got 7"),
+        (b'{"id":"e1","type":"T","source":"/s","subject":"x","data":{},"specversion":"2.0"}', "'2.0' is not 1.x"),
+        (b'{"id":"\\ud800","type":"T","source":"/s","subject":"x","data":{}}', "'id' must be text that UTF-8"),
+        (b"[" * 100_000, "body is not JSON"),
     ],
 )
 def test_a_bad_structured_event_is_refused_by_name(body: bytes, reason: str) -> None:
@@ -200,3 +205,17 @@ def test_a_strangers_plain_json_is_refused_with_both_ways_to_write_it() -> None:
     """Whoever reads the dead letter knows what was missing."""
     with pytest.raises(InvalidEvent, match=r"no ce_… header \(binary mode\), no content-type application/cloudevents\+json"):
         Event.from_wire([("content-type", b"application/json")], b'{"order":1}')
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", "x" * 1025])
+@pytest.mark.parametrize("name", ["id", "type", "source", "subject", "partitionkey"])
+def test_what_no_inbox_could_hold_is_refused(name: str, value: str) -> None:
+    """Before it reaches a database that would refuse it, over and over."""
+    with pytest.raises(InvalidEvent, match=name):
+        event(**{name: value})
+
+
+def test_the_media_types_case_does_not_matter() -> None:
+    """Neither does the header's: RFC 9110."""
+    body = b'{"specversion":"1.0","id":"e1","type":"T","source":"/s","subject":"x","data":{}}'
+    assert Event.from_wire([("Content-Type", b"application/CloudEvents+json")], body).id == "e1"

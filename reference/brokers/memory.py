@@ -133,6 +133,9 @@ class MemoryBroker:
             return f"topic {message.topic!r} does not exist at {self.url}: create it"
         if len(message.value) > CAPABILITIES.max_message_bytes:
             return f"{len(message.value)} bytes, over {CAPABILITIES.max_message_bytes}"
+        texts = [message.key, message.value, *(text for pair in message.headers for text in pair)]
+        if any(isinstance(text, str) and not _is_utf8(text) for text in texts):
+            return "cannot be written as UTF-8"
         return "behind a refused event of the same key" if (message.topic, message.key) in blocked else ""
 
     def _append(self, message: Message) -> None:
@@ -213,3 +216,11 @@ class MemorySubscription:
             self._open[at] |= {delivery.offset: False for delivery in batch}
             taken += [replace(delivery, group=self._group) for delivery in batch]
         return taken
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

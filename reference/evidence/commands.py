@@ -75,12 +75,14 @@ def campaign(
     """
     log_to_stderr()
     running = endpoints("postgres", *broker)
-    rows = [_killed(getattr(running, name), running.postgres, events=events, kills=kills, seed=seed) for name in broker]
-    for row in rows:
+    held = []
+    for name in broker:  # each is printed as soon as it is known
+        row = _killed(getattr(running, name), running.postgres, events=events, kills=kills, seed=seed)
         figures = {"experiment": row.experiment, "broker": row.broker, "kills": row.faults, "seconds": row.seconds,
                    "relay": str(row.verdict), "control (skip locked)": str(row.control), "outcome": row.outcome}  # fmt: skip
         _print(figures, as_json=json)
-    raise typer.Exit(0 if all(row.held for row in rows) else 1)
+        held.append(row.held)
+    raise typer.Exit(0 if all(held) else 1)
 
 
 def _killed(broker: str, dsn: str, *, events: int, kills: int, seed: int) -> Row:

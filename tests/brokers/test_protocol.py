@@ -195,6 +195,23 @@ def test_a_header_the_broker_cannot_carry_is_named(broker: Broker, new_topic: Ne
     assert values(read(topic, 1)) == [b"1"]
 
 
+@pytest.mark.promise("named")
+@pytest.mark.parametrize("where", ["key", "value", "header", "header name"])
+def test_text_that_cannot_be_written_is_named(
+    broker: Broker, new_topic: NewTopic, message: NewMessage, read: Read, where: str
+) -> None:
+    """Half a character, as a careless cut leaves it; its neighbours arrive."""
+    topic, half = new_topic(1), "\ud83d"
+    bad = {
+        "key": message(topic, half, "1"),
+        "value": message(topic, "bad", half),
+        "header": message(topic, "bad", "1", (("h", half),)),
+        "header name": message(topic, "bad", "1", ((half, "1"),)),
+    }[where]
+    assert list(refused(broker, [message(topic, "a", "1"), bad, message(topic, "b", "3")])) == [1]
+    assert sorted(numbers(read(topic, 2))) == [1, 3]
+
+
 @pytest.mark.promise("confirmed")
 def test_several_threads_may_publish(broker: Broker, new_topic: NewTopic, message: NewMessage, read: Read) -> None:
     """Each call keeps its own promise."""

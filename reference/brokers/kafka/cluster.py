@@ -40,6 +40,8 @@ class KafkaCluster:
             found = self._ask().list_topics(topic, self._timeout_s).topics[topic]
         except KafkaException as error:
             raise self.unavailable(f"does not answer: {error.args[0].str()}") from error
+        except UnicodeEncodeError as error:
+            raise UnknownTopic(f"topic {topic!r} cannot exist at {self.url}: it is no text that UTF-8 can hold") from error
         except RuntimeError as error:  # over 512 characters, the client refuses the name itself
             raise UnknownTopic(f"topic {topic[:80]!r}… cannot exist at {self.url}: its name is too long") from error
         if found.error is not None and found.error.code() == KafkaError.TOPIC_EXCEPTION:

@@ -41,6 +41,7 @@ class KafkaPublisher:
         self._producer: Producer | None = None
         self._refused: list[KafkaError] = []
         self._limits: dict[str, int] = {}
+        self._names: set[str] = set()  # header names that were looked at
 
     def publish(self, messages: Sequence[Message]) -> None:
         """See :meth:`Broker.publish`. All at once; one by one only after the broker refused what was let through here."""
@@ -72,7 +73,7 @@ class KafkaPublisher:
         """Queue what may be sent; return what may not, and all that stands behind it in the same key, with the reason."""
         limits, unknown = dict(self._limits), dict[str, str]()
         held, blocked = dict[int, str](), dict[tuple[str, str], str]()
-        produce = producer.produce
+        produce, names = producer.produce, self._names
         for index, (topic, key, value, headers) in enumerate(messages):
             limit = limits.get(topic)
             if limit is None:
@@ -87,9 +88,14 @@ class KafkaPublisher:
             else:
                 pairs: list[Any] = headers if type(headers) is list else list(headers)  # a delivery has a tuple
                 try:
+                    for name, _ in pairs:
+                        if name not in names:
+                            self._learn(name)
                     produce(topic, value, key, headers=pairs)
                 except BufferError:
                     self._wait_for_room(producer, topic, key, value, pairs)
+                except UnicodeEncodeError as error:
+                    held[index] = blocked[(topic, key)] = f"cannot be written as UTF-8: {error}"
                 except KafkaException as error:  # the producer has ended itself: something queued before was refused
                     raise _Refused from error
                 if limit < BATCH_BYTES:  # a whole batch could be over the limit
@@ -146,6 +152,12 @@ class KafkaPublisher:
                 continue
         raise self._cluster.unavailable(f"took nothing for {self._timeout_s:g} s")
 
+    def _learn(self, name: str) -> None:
+        """A header's name that UTF-8 cannot hold kills the process in confluent-kafka 2.16, where a value only raises."""
+        name.encode()
+        if len(self._names) < 1_000:
+            self._names.add(name)
+
     def _limit(self, topic: str, unknown: dict[str, str]) -> int:
         """``max.message.bytes`` of a topic not met before; 0 and the reason while it does not exist: the next call asks again."""
         try:
@@ -174,8 +186,8 @@ class KafkaPublisher:
 
 def _size(key: str, value: bytes | str, headers: Headers) -> int:
     beside = sum(len(name) + len(_bytes(text)) + 4 for name, text in headers)
-    return len(_bytes(value)) + len(key.encode()) + beside + RECORD_OVERHEAD_BYTES
+    return len(_bytes(value)) + len(_bytes(key)) + beside + RECORD_OVERHEAD_BYTES
 
 
 def _bytes(value: bytes | str) -> bytes:
-    return value.encode() if isinstance(value, str) else value
+    return value.encode(errors="replace") if isinstance(value, str) else value
