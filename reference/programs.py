@@ -34,7 +34,7 @@ def relay(
     broker: Annotated[
         str,
         typer.Option(
-            envvar="EDA_KAFKA_URL",
+            envvar=["EDA_BROKER_URL", "EDA_KAFKA_URL"],
             help="kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…], amqp://[USER:PASSWORD@]HOST:PORT/VHOST, or pubsub://PROJECT",
         ),
     ],

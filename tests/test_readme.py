@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from reference.brokers import connect
 from reference.delivery import outbox
@@ -20,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
 
-def test_the_ten_lines_work(stack: Endpoints, postgres: str, eventually: Callable[..., None]) -> None:
+@pytest.mark.parametrize("broker_name", ["kafka", "rabbitmq", "pubsub"])
+def test_the_ten_lines_work(stack: Endpoints, postgres: str, eventually: Callable[..., None], broker_name: str) -> None:
     """What README says a service must write carries an account's change through the outbox into a statement, once."""
     write, consume = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     with psycopg.connect(postgres, autocommit=True) as conn:
@@ -28,11 +30,13 @@ def test_the_ten_lines_work(stack: Endpoints, postgres: str, eventually: Callabl
         conn.execute("CREATE TABLE accounts (id text PRIMARY KEY, balance int); INSERT INTO accounts VALUES ('a-1', 100)")
         conn.execute("CREATE TABLE statements (account text, amount int)")
         exec(write, {"dsn": postgres})  # noqa: S102 - our own README
-        with connect(stack.kafka) as broker, Relay(postgres, broker) as relay:
+        url = getattr(stack, broker_name)
+        with connect(url) as broker, Relay(postgres, broker) as relay:
             broker.create_topic("outbox.event.accounts")
+            broker.subscribe(["outbox.event.accounts"], group="statements").close()
             relay.run_once()
         stop = threading.Event()
-        names = {"dsn": postgres, "broker_url": stack.kafka, "stop": stop}
+        names = {"dsn": postgres, "broker_url": url, "stop": stop}
         thread = threading.Thread(target=exec, args=(consume, names))
         thread.start()
         try:

@@ -35,7 +35,7 @@ _ALL: Final = (
     Promise("named", "what was refused is named, and its neighbours are there"),
     Promise("oversize", "a message over the limit is refused before it is sent"),
     Promise("redelivered", "a delivery without an ack comes back"),
-    Promise("nacked", "a nacked delivery comes back, not too early, with its key still in order"),
+    Promise("nacked", "a nacked delivery comes back to its member, not too early, and before what stood behind it"),
     Promise("ordered", "a key's messages come in order, also to concurrent consumers", "ordered_by_key"),
     Promise("shared", "the members of a group share the work, and one takes over from another"),
     Promise("fanned out", "two groups both receive everything"),

@@ -78,7 +78,10 @@ class DeadLetters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a broker really does, in this mode; what is ``False`` here is refused, never faked.
+    """What a broker really does, in this mode; nothing is faked.
+
+    What is asked for by a call or an option and is ``False`` here is refused by :class:`NotOffered`; a header that cannot be
+    carried is named in :class:`NotConfirmed`; the rest says what to expect.
 
     ``durable``: what was confirmed is there after the broker was killed and started again.
     ``ordered_by_key``: a key's messages are delivered to a group in the order of their publishing.
@@ -209,7 +212,10 @@ class Broker(Protocol):
         """
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:
-        """Make the topic if it is not there; a no-op when it is."""
+        """Make the topic if it is not there; a no-op when it is, with however many partitions.
+
+        Pub/Sub, which orders keys alone, has no partitions to make.
+        """
 
     def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:
         """Events published and not yet acked by ``group``, per topic and partition: every partition is listed.
