@@ -6,8 +6,9 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from json import dumps
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import psycopg
 import typer
@@ -29,9 +30,24 @@ bench = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 
-BROKERS: Final = ["kafka", "rabbitmq", "pubsub"]
-BARE_KNOWN: Final = ["rabbitmq", "pubsub"]  # Kafka's client is measured beside the relay
-Brokers = Annotated[list[str], typer.Option("--broker", help="kafka, rabbitmq or pubsub; may be given several times.")]
+
+class Known(StrEnum):
+    """The brokers of the stack, as typed after ``--broker``."""
+
+    kafka = "kafka"
+    rabbitmq = "rabbitmq"
+    pubsub = "pubsub"
+
+
+class Measured(StrEnum):
+    """Those whose bare client is measured beside the adapter; Kafka's is measured beside the relay."""
+
+    rabbitmq = "rabbitmq"
+    pubsub = "pubsub"
+
+
+EVERY = list(Known)
+BARE = list(Measured)
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -49,7 +65,7 @@ def latency(rate: int = 200, seconds: float = 15.0, json: AsJson = False) -> Non
 
 @bench.command()
 def brokers(
-    broker: Brokers = BARE_KNOWN,
+    broker: Annotated[list[Measured], typer.Option(help="May be given several times.")] = BARE,
     messages: int = 10_000,
     runs: int = 5,
     json: AsJson = False,
@@ -63,7 +79,7 @@ def brokers(
 
 @app.command()
 def campaign(
-    broker: Brokers = BROKERS,
+    broker: Annotated[list[Known], typer.Option(help="May be given several times.")] = EVERY,
     events: int = 20_000,
     kills: int = 200,
     seed: int = 1,
