@@ -20,7 +20,8 @@ INTRODUCTION = """\
 
 Every value below can be imported, has been given to the real client or broker by a test, and says why it is what it is.
 A group is a mapping: `{**PRODUCER, "linger.ms": 20}` is yours, `PRODUCER.why("linger.ms")` is the reason. The guide is the
-subject guide these labs follow, its sections named by their titles; where it says something else, that stands beside.
+text on event-driven architecture that the labs follow, its sections named by their titles. It is not part of this repository,
+and nothing here needs it: where it says something else, what it says stands beside.
 
 Each broker's second table is what does not do what it reads: refused, ignored, renamed, needless or harmful. What it says is
 shown by a test, or has its source beside it.

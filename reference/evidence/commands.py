@@ -89,6 +89,8 @@ def campaign(
 
     Exits with 1 unless every outcome is held. With --json, one object a line and a broker.
     """
+    if events < kills:
+        raise typer.BadParameter(f"{kills} kills need at least as many events, not {events}", param_hint="--events")
     log_to_stderr()
     running = endpoints("postgres", *broker)
     held = []
@@ -96,6 +98,8 @@ def campaign(
         row = _killed(getattr(running, name), running.postgres, events=events, kills=kills, seed=seed)
         figures = {"experiment": row.experiment, "broker": row.broker, "kills": row.faults, "seconds": row.seconds,
                    "relay": str(row.verdict), "control (skip locked)": str(row.control), "outcome": row.outcome}  # fmt: skip
+        if row.outcome == "inconclusive":
+            figures["because"] = row.unproved
         _print(figures, as_json=json)
         held.append(row.held)
     raise typer.Exit(0 if all(held) else 1)
@@ -115,7 +119,16 @@ def _report(measure: Callable[[str, str], dict[str, Any]], *, as_json: bool) -> 
 
 
 def _print(figures: dict[str, Any], *, as_json: bool) -> None:
-    typer.echo(dumps(figures, ensure_ascii=False) if as_json else "\n".join(f"{k:32} {v}" for k, v in figures.items()))
+    typer.echo(dumps(figures, ensure_ascii=False) if as_json else "\n".join(_lines(figures)))
+
+
+def _lines(figures: dict[str, Any], indent: str = "") -> Iterator[str]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name}"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield f"{indent + name:32} {value}"
 
 
 @contextmanager

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from reference.evidence.benchmarks import brokers, latency, relay
-from reference.evidence.campaign import relays_killed
+from reference.evidence.campaign import Row, relays_killed
+from reference.evidence.checker import Verdict
 from reference.stack import Endpoints
 
 EDA = Path(sys.executable).with_name("eda")
@@ -35,6 +37,43 @@ def test_the_campaign_is_a_command(stack: Endpoints) -> None:
     said = eda("campaign", "--broker", "kafka", "--events", "100", "--kills", "1", "--json")
     (figures,) = map(json.loads, said.stdout.splitlines())
     assert (figures["kills"], said.returncode) == (1, 0 if figures["outcome"] == "held" else 1)
+
+
+def test_fewer_events_than_kills_are_refused(stack: Endpoints) -> None:
+    """A kill follows something new, or it would hit nothing."""
+    with pytest.raises(ValueError, match="5 kills need at least as many events, not 4"):
+        relays_killed(stack.postgres, stack.kafka, events=4, kills=5)
+    said = eda("campaign", "--events", "4", "--kills", "5")
+    assert (said.returncode, "5 kills need at least as many events" in " ".join(said.stderr.split())) == (2, True)
+
+
+def verdict(**counts: Any) -> Verdict:
+    """Of three commits, all applied, some delivered again; unless ``counts`` say otherwise."""
+    counted = {"attempted": 3, "acknowledged": 3, "delivered": 3, "applied": 3, "duplicates": 1, "recovered": 0, "max_lag": 0}
+    return Verdict(**counted | counts)
+
+
+def row(judged: Verdict, control: Verdict | None = None, *, ordered: bool = True) -> Row:
+    control = control or verdict(out_of_order_ids=("b",))
+    return Row(experiment="", broker="", faults=1, seconds=1.0, ordered=ordered, verdict=judged, control=control)
+
+
+@pytest.mark.parametrize(
+    ("judged", "outcome", "why"),
+    [
+        (row(verdict()), "held", ""),
+        (row(verdict(lost_ids=("a",))), "broken", ""),
+        (row(verdict(applied=2)), "broken", ""),
+        (row(verdict(applied_twice_ids=("a",))), "broken", ""),
+        (row(verdict(out_of_order_ids=("a",))), "broken", ""),
+        (row(verdict(out_of_order_ids=("a",)), ordered=False), "held", ""),
+        (row(verdict(duplicates=0)), "inconclusive", "no kill hit between publish and delete: more --kills"),
+        (row(verdict(), verdict()), "inconclusive", "the control was not seen failing: more --events"),
+    ],
+)
+def test_what_was_not_proved_is_not_called_held(judged: Row, outcome: str, why: str) -> None:
+    """Nothing broke is one thing; that it could have broken, and did in the control, is the other."""
+    assert (judged.outcome, judged.unproved) == (outcome, why)
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq", "pubsub"])
