@@ -1,10 +1,11 @@
 # Event-driven architecture, hands on.
 #
 #   make lab    set everything up, start the stack, open JupyterLab      (PORT=8888, NO_BROWSER=1)
-#   make test   set everything up, run every check and every test, leave nothing running
+#   make test   set everything up, run every check and every test, leave nothing running      (PROCESSES=2)
 
 PORT ?= 8888
 NO_BROWSER ?=
+PROCESSES ?= 2
 BIN := .venv/bin
 
 .PHONY: help setup up down status lab lint test notebooks pictures docs bench clean
@@ -36,7 +37,7 @@ lint: setup
 
 test: export FOR_TESTS := 1
 test: lint
-	@$(BIN)/python -m pytest --cov=reference --cov-report=term </dev/null
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --cov=reference --cov-report=term </dev/null
 
 notebooks: setup
 	@$(BIN)/python -m labs.execute

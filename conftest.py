@@ -1,6 +1,6 @@
 """The stack of a test session, for tests and for notebooks alike.
 
-One native stack a session, in a temporary home, on free ports, started when the first test or notebook needs it. It is
+One native stack a test process, in a temporary home, on free ports, started when the first test or notebook needs it. It is
 tied to this process, so that not even ``kill -9`` leaves anything behind. ``EDA_TEST_STACK=env`` uses the services that
 the environment names instead (``EDA_KAFKA_URL``, ``EDA_RABBITMQ_URL``, ``EDA_PUBSUB_URL``, ``EDA_POSTGRES_DSN``).
 """
@@ -71,6 +71,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if SESSION in config.stash:
         config.stash[SESSION].close()
+
+
+@pytest.hookimpl(tryfirst=True)  # before the plugin that deals them out reads the mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A notebook's cells run in one process and in order, also when tests are dealt out to several."""
+    for item in items:
+        if type(item).__name__ == "IPyNbCell":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -35,11 +35,25 @@ for _name, _url in NOWHERE.items():
     with connect(_url) as _broker:
         CAPABILITIES[_name] = _broker.capabilities
 
-OUTCOMES = pytest.StashKey[dict[tuple[str, str], bool]]()
+
+class Outcomes:
+    """What came out of each promise on each broker, gathered from the reports of all processes that ran tests."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], bool] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for at in (value for name, value in report.user_properties if name == "promise"):
+            promise, broker = str(at).split(" on ")
+            self.found[promise, broker] = self.found.get((promise, broker), True) and report.passed
+
+
+OUTCOMES = pytest.StashKey[Outcomes]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[OUTCOMES] = {}
+    config.stash[OUTCOMES] = Outcomes()
+    config.pluginmanager.register(config.stash[OUTCOMES])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -59,15 +73,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
     if call.when == "call" or report.failed:
-        outcomes, params = item.config.stash[OUTCOMES], getattr(getattr(item, "callspec", None), "params", {})
+        params = getattr(getattr(item, "callspec", None), "params", {})
         for marker in item.iter_markers("promise"):
-            at = (marker.args[0], marker.kwargs.get("broker") or params["broker"])
-            outcomes[at] = outcomes.get(at, True) and report.passed
+            report.user_properties.append(("promise", f"{marker.args[0]} on {marker.kwargs.get('broker') or params['broker']}"))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    outcomes = config.stash[OUTCOMES]
+    outcomes = config.stash[OUTCOMES].found
     if not outcomes:
         return
     terminalreporter.section("brokers and promises")
