@@ -25,7 +25,7 @@ from reference.delivery.consumer import Consumer
 from reference.event import Event
 from reference.evidence.checker import Verdict, check
 from reference.evidence.controls.relays import SkipLockedRelay
-from reference.evidence.history import History
+from reference.evidence.history import History, Operation
 from reference.evidence.recorder import RecordingBroker, applied, committing
 from reference.evidence.victim import carry
 from reference.orders import handlers, shop
@@ -92,10 +92,11 @@ def relays_killed(
 ) -> Row:
     """Two relays over four lanes, one of them killed with SIGKILL again and again while four writers commit.
 
-    Every kill follows new events that have arrived, so that relays which start slowly are at work when it comes. What has
-    not arrived when nothing has moved for :data:`PATIENCE_S` counts as lost. The control is two relays that skip each
-    other's locked rows, not even killed. ``dsn`` must be a database of its own; ``tell`` hears of every kill. Raises
-    :class:`ValueError` when there are fewer events than kills.
+    Every kill falls into a burst of commits, which begins when what was before it has been applied: so there is a relay at
+    work, however slowly relays start on this broker, and it has something to do. What has not arrived when nothing has
+    moved for :data:`PATIENCE_S` counts as lost. The control is two relays that skip each other's locked rows, not even
+    killed. ``dsn`` must be a database of its own; ``tell`` hears of every kill. Raises :class:`ValueError` when there are
+    fewer events than kills.
     """
     if events < kills:
         raise ValueError(f"{kills} kills need at least as many events, not {events}")
@@ -106,9 +107,12 @@ def relays_killed(
         relays = [_start(dsn, broker_url, shop_.topic) for _ in range(2)]
         try:
             for n in range(kills):
-                shop_.press_on(events * (n + 1) // kills)
-                victim = draw.randrange(len(relays))
-                time.sleep(draw.uniform(0.02, 0.25))  # the fault's moment: anywhere in a round
+                begun, allowed = events * n // kills, events * (n + 1) // kills
+                victim, moment = draw.randrange(len(relays)), draw.randint(begun + 1, allowed)
+                shop_.reach("apply", begun)
+                shop_.allow(allowed)
+                shop_.reach("commit", moment)
+                time.sleep(draw.uniform(0, 0.05))  # anywhere in a round
                 relays[victim].kill()
                 relays[victim].join()
                 relays[victim] = _start(dsn, broker_url, shop_.topic)
@@ -130,7 +134,7 @@ def _skip_locked(dsn: str, broker_url: str, *, events: int) -> Verdict:
     """Two relays at once, each taking the next page of rows the other has not locked."""
     with _Shop(dsn, broker_url, "control") as shop_:
         shop_.allow(events)
-        shop_.wait(lambda: shop_.count("commit") == events)  # from a backlog the two take neighbouring pages at once
+        shop_.reach("commit", events)  # from a backlog the two take neighbouring pages at once
         with _threads(2, lambda stop: _skip_until(dsn, broker_url, shop_.topic, stop)):
             shop_.finish(events)
     return check(shop_.history)
@@ -172,33 +176,27 @@ class _Shop:
             self._allowed = events
             self._turn.notify_all()
 
-    def press_on(self, events: int) -> None:
-        """Allow more, and wait until something has arrived since."""
-        before = self.count("deliver")
-        self.allow(events)
-        self.wait(lambda: self.count("deliver") > before)
-
     def finish(self, events: int) -> None:
         """Let the rest be written, and wait until everything committed has been applied."""
         self.allow(events)
-        self.wait(lambda: self.count("apply") >= events)
+        self.reach("apply", events)
 
-    def count(self, operation: str) -> int:
+    def count(self, operation: Operation) -> int:
         """How many such operations have ended well so far."""
         fresh = self.history.since(self._counted)
         self._counted += len(fresh)
         self._counts.update(record.op for record in fresh if record.phase == "ok")
         return self._counts[operation]
 
-    def wait(self, condition: Callable[[], bool]) -> None:
-        """Poll until ``condition`` holds, or until nothing has been committed or applied for :data:`PATIENCE_S`."""
+    def reach(self, operation: Operation, count: int) -> None:
+        """Wait for so many of these, or until nothing has been committed or applied for :data:`PATIENCE_S`."""
         moved, deadline = -1, 0.0
-        while not condition():
+        while self.count(operation) < count:
             if (now := self.count("commit") + self.count("apply")) > moved:
                 moved, deadline = now, time.monotonic() + PATIENCE_S
             elif time.monotonic() > deadline:
                 return
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def __enter__(self) -> Self:
         self.broker.create_topic(self.topic)

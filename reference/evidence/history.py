@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["History", "Record", "read"]
+__all__ = ["History", "Operation", "Record", "read"]
 
 Operation = Literal["commit", "publish", "deliver", "apply", "ack", "lag", "fault"]
 Phase = Literal["invoke", "ok", "fail", "info"]
