@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from reference.brokers import Broker, BrokerUnavailable, Delivery, Message, NotConfirmed, UnknownTopic
@@ -283,6 +283,31 @@ def test_a_topic_deleted_while_it_is_read_is_an_error_that_names_it(
     with pytest.raises(UnknownTopic, match=topic):
         eventually(lambda: subscription.receive(1, 0.2))
     subscription.close()
+
+
+def test_what_a_failed_client_still_says_hides_no_error(
+    kafka: KafkaBroker, new_topic: NewTopic, message: NewMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given up in mid-flight, librdkafka reports a gap as fatal; whoever publishes hears of the absence that caused it."""
+
+    class Gap:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def produce(self, *_: object, **__: object) -> None:
+            raise BrokerUnavailable("away")
+
+        poll = purge = lambda *_: None
+
+        def flush(self, *_: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._GAPLESS_GUARANTEE, "Purged in flight", fatal=True))
+
+    topic = new_topic(1)
+    with monkeypatch.context() as failing:
+        failing.setattr(module, "Producer", Gap)
+        with pytest.raises(BrokerUnavailable, match="away"):
+            kafka.publish([message(topic)])
+    kafka.publish([message(topic)])  # with a client made anew
+    assert len(held(kafka, topic)) == 1
 
 
 def _noise(size: int) -> bytes:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -178,10 +179,12 @@ class KafkaPublisher:
             self._refused.append(error)
 
     def _drop(self) -> None:
-        if self._producer is not None:
-            self._producer.purge()
-            self._producer.flush(0)
-            self._producer = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # What it still has to say, of a gap for instance, must not hide the error for which it is given up.
+            with suppress(KafkaException):
+                producer.purge()
+                producer.flush(0)
 
 
 def _size(key: str, value: bytes | str, headers: Headers) -> int:
