@@ -1,4 +1,4 @@
-"""The way to Pub/Sub: one channel, made when it is first needed, and what its errors mean.
+"""The way to Pub/Sub: clients, made when they are first needed, and what their errors mean.
 
 The generated clients of google-cloud-pubsub are used. Its high-level subscriber hands out one message of a key at a time
 and, after a nack, the next one before the failed one is back: neither a batch per key nor order after a nack can be
@@ -12,30 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import google.auth
-import grpc
 from google.api_core import exceptions as errors
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1 import PublisherClient, SubscriberClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from reference.brokers.protocol import BrokerUnavailable
 from reference.brokers.pubsub.address import PubSubAddress
+from reference.brokers.pubsub.channels import PubSubChannels
 
 __all__ = ["CLOSED", "FORBIDDEN", "PASSING", "PubSubConnection"]
 
-ENDPOINT: Final = "pubsub.googleapis.com:443"
-OPTIONS: Final = [
-    ("grpc.max_send_message_length", -1),  # ours are bounded by the service's 10 MB
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),  # a peer that vanished without a word is noticed
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1_000),  # gRPC's own two minutes would outlast every restart
-]
 PASSING: Final = (
     errors.ServiceUnavailable, errors.DeadlineExceeded, errors.Aborted, errors.InternalServerError,
     errors.ResourceExhausted, errors.Unknown, errors.Cancelled, errors.RetryError,
@@ -45,7 +32,7 @@ CLOSED: Final = (ValueError, RuntimeError)  # what a request says of a channel, 
 
 
 class PubSubConnection:
-    """Publisher and subscriber client over one channel. Each of its errors names the address.
+    """Publisher and subscriber client for requests, and a client for each stream. Each of its errors names the address.
 
     Once closed it is not opened again: whoever asks for a client gets :class:`RuntimeError`.
     """
@@ -53,8 +40,7 @@ class PubSubConnection:
     def __init__(self, address: PubSubAddress, *, timeout_s: float) -> None:
         self.address, self.timeout_s = address, timeout_s
         self._lock = threading.Lock()
-        self._channel: Any = None
-        self._clients: tuple[PublisherClient, SubscriberClient] | None = None
+        self._channels = PubSubChannels(address)
         self._closed = False
 
     @property
@@ -68,6 +54,19 @@ class PubSubConnection:
     @property
     def subscriber(self) -> SubscriberClient:
         return self._connected()[1]
+
+    @contextmanager
+    def streaming(self) -> Iterator[SubscriberClient]:
+        """A client for one stream, which is to end with the block: its connection has room for it until then."""
+        with self._lock:
+            self._demand_open()
+            channel = self._channels.for_a_stream()
+            channel.streams += 1
+        try:
+            yield channel.client
+        finally:
+            with self._lock:
+                channel.streams -= 1
 
     @property
     def patience(self) -> dict[str, Any]:
@@ -107,32 +106,20 @@ class PubSubConnection:
 
     def close(self) -> None:
         with self._lock:
-            if self._channel is not None:
-                self._channel.close()
-            self._channel = self._clients = None
             self._closed = True
+            self._channels.close()
 
     def _connected(self) -> tuple[PublisherClient, SubscriberClient]:
         with self._lock:
-            if self._closed:
-                raise self._is_closed()
-            if self._clients is None:
-                self._channel = self._open()
-                self._clients = (
-                    PublisherClient(transport=PublisherGrpcTransport(channel=self._channel)),
-                    SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel)),
-                )
-            return self._clients
+            self._demand_open()
+            return self._channels.for_requests()
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise self._is_closed()
 
     def _is_closed(self) -> RuntimeError:
         return RuntimeError(f"this broker at {self.url} is closed: connect again")
-
-    def _open(self) -> Any:
-        # An emulator has no secrets and no TLS; that is all in which the two ways differ.
-        if self.address.emulator is not None:
-            return grpc.insecure_channel(self.address.emulator, options=OPTIONS)
-        credentials, _ = google.auth.default(scopes=PublisherGrpcTransport.AUTH_SCOPES)
-        return PublisherGrpcTransport.create_channel(ENDPOINT, credentials=credentials, options=OPTIONS)
 
 
 def _why(error: Exception) -> str:

@@ -86,15 +86,16 @@ class PubSubStream:
 
     def _read(self) -> None:
         over = threading.Event()
-        try:
-            lives_s = EMULATED_S if self._connection.address.emulator else None
-            requests = self._requests(over, lives_s)
-            deadline_s = lives_s + END_S if lives_s else None
-            self._call = self._connection.subscriber.streaming_pull(requests, retry=None, timeout=deadline_s)
-            for response in self._call:
-                self._arrived(types.StreamingPullResponse.pb(response).received_messages)
-        finally:
-            over.set()
+        lives_s = EMULATED_S if self._connection.address.emulator else None
+        requests = self._requests(over, lives_s)
+        deadline_s = lives_s + END_S if lives_s else None
+        with self._connection.streaming() as client:
+            try:
+                self._call = client.streaming_pull(requests, retry=None, timeout=deadline_s)
+                for response in self._call:
+                    self._arrived(types.StreamingPullResponse.pb(response).received_messages)
+            finally:
+                over.set()
 
     def _requests(self, over: threading.Event, lives_s: float | None) -> Iterator[types.StreamingPullRequest]:
         """The only request; the stream is ours until this iterator ends."""
