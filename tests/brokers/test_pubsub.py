@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -205,6 +206,33 @@ def start_emulator(port: int = 0) -> tuple[int, subprocess.Popen[bytes]]:
             process.kill()
             raise
     return port, process
+
+
+# -- ends --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_member_that_joins_while_its_broker_closes_is_not_left_behind(
+    pubsub: PubSubBroker, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Whoever subscribes is told, and no thread goes on without an owner."""
+    topic, join = new_topic(), pubsub._topology.join
+    joined, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any, **options: Any) -> str:
+        path = join(*args, **options)
+        joined.set()
+        assert go_on.wait(60)
+        return path
+
+    monkeypatch.setattr(pubsub._topology, "join", slow)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(pubsub.subscribe, [topic], group="billing")
+        assert joined.wait(60)
+        pubsub.close()
+        go_on.set()
+        with pytest.raises(RuntimeError, match=r"broker .*is closed"):
+            late.result(timeout=60)
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("pubsub")])
 
 
 # -- publishing --------------------------------------------------------------------------------------------------------

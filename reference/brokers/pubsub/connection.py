@@ -59,7 +59,7 @@ class PubSubConnection:
     def streaming(self) -> Iterator[SubscriberClient]:
         """A client for one stream, which is to end with the block: its connection has room for it until then."""
         with self._lock:
-            self._demand_open()
+            self._check_open()
             channel = self._channels.for_a_stream()
             channel.streams += 1
         try:
@@ -95,7 +95,7 @@ class PubSubConnection:
             ) from error
         except ValueError as error:
             if self._closed:  # gRPC's own word for a channel that was closed under a request
-                raise self._is_closed() from error
+                raise self.is_closed() from error
             raise
 
     def topic(self, name: str) -> str:
@@ -111,14 +111,15 @@ class PubSubConnection:
 
     def _connected(self) -> tuple[PublisherClient, SubscriberClient]:
         with self._lock:
-            self._demand_open()
+            self._check_open()
             return self._channels.for_requests()
 
-    def _demand_open(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
-            raise self._is_closed()
+            raise self.is_closed()
 
-    def _is_closed(self) -> RuntimeError:
+    def is_closed(self) -> RuntimeError:
+        """The error to raise of a broker that was closed."""
         return RuntimeError(f"this broker at {self.url} is closed: connect again")
 
 

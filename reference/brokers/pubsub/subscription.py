@@ -54,7 +54,7 @@ class PubSubSubscription:
         self._backlog = Backlog(group, ordered=connection.address.ordered, after=after)
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
-        self._closed = self._left = False
+        self._closed, self._leaving, self._left = threading.Event(), threading.Lock(), False
         self._watch = Watch(self._look, name=f"pubsub-watch {group}")
         self._leases = Leases(connection, self._backlog, self._lock, group=group)
         self._streams = {
@@ -76,12 +76,16 @@ class PubSubSubscription:
         deadline = time.monotonic() + timeout_s
         self._leases.used_at = time.monotonic()
         with self._news:
-            while not (taken := self._take(limit)) and not self._closed:
+            if self._closed.is_set():
+                raise RuntimeError("this subscription is closed: subscribe again")
+            while not (taken := self._take(limit)):
                 self._raise_what_is_lost()
                 if (left := deadline - time.monotonic()) <= 0:
                     break
                 self._news.wait(self._at_most(left))
-        if not taken and not self._closed:
+                if self._closed.is_set():  # while we waited; what has arrived meanwhile is another member's
+                    return []
+        if not taken:
             self._watch.ask()
             self._raise_trouble()
         return taken
@@ -100,7 +104,7 @@ class PubSubSubscription:
     def stop(self) -> None:
         """Receive nothing more; :meth:`close` does the rest."""
         with self._news:
-            self._closed = True
+            self._closed.set()
             self._news.notify_all()
         for stream in self._streams.values():
             stream.stop()
@@ -112,13 +116,20 @@ class PubSubSubscription:
         by then is left to the leases, and acks that it did not get are deliveries that come again.
         """
         self.stop()
-        with self._lock:
-            if self._left:
-                return
+        by = time.monotonic() + self._connection.timeout_s if by is None else by
+        # Whoever comes second waits for the first: a broker must not go away under a member that still settles its acks.
+        if not self._leaving.acquire(timeout=max(0.0, by - time.monotonic())):
+            return
+        try:
+            if not self._left:
+                self._leave(by)
+        finally:
             self._left = True
+            self._leaving.release()
+
+    def _leave(self, by: float) -> None:
         # First the streams end, so that nothing given back is sent to us again, and nothing is on its way for nobody.
         now = time.monotonic()
-        by = now + self._connection.timeout_s if by is None else by
         half = now + (by - now) / 2  # the other half is for what is owed
         for stream in self._streams.values():
             stream.join(cut_at=min(now + END_S, now + (half - now) / 2), by=half)
@@ -147,7 +158,7 @@ class PubSubSubscription:
             for received in messages:
                 self._backlog.arrived(topic, received)
             self._news.notify_all()
-            self._news.wait_for(lambda: not self._is_full() or self._closed)
+            self._news.wait_for(lambda: not self._is_full() or self._closed.is_set())
 
     def _is_full(self) -> bool:
         """What waits behind a pause is not counted: nothing of another partition may have to wait for its end."""
@@ -175,5 +186,5 @@ class PubSubSubscription:
     def _look(self) -> None:
         """A deleted topic's subscription stays, and brings nothing: to the stream it is silence, so we ask while it is silent."""
         for topic, stream in self._streams.items():
-            if stream.trouble is None and not self._closed:
+            if stream.trouble is None and not self._closed.is_set():
                 self._topology.look(topic, self._group)
