@@ -57,13 +57,16 @@ class MemoryBroker:
         self._logs: dict[tuple[str, int], list[Delivery]] = {}
         self._partitions: dict[str, int] = {}
         self._groups: dict[str, _Group] = {}
+        self._closed = False
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
+        self._demand_open()
         if delay_s > 0:
             CAPABILITIES.demand("delayed_delivery", of=self.url)
         failures: dict[int, str] = {}
         blocked: set[tuple[str, str]] = set()
         with self._lock:
+            self._demand_open()
             for index, message in enumerate(messages):
                 reason = self._refusal(message, blocked)
                 if reason:
@@ -88,6 +91,7 @@ class MemoryBroker:
         if only:
             CAPABILITIES.demand("filters", of=self.url)
         with self._lock:
+            self._demand_open()
             for topic in topics:
                 self._known(topic)
             member = MemorySubscription(self, topics, group)
@@ -97,31 +101,43 @@ class MemoryBroker:
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:
         with self._lock:
+            self._demand_open()
             if name not in self._partitions:
                 self._partitions[name] = partitions
                 self._logs |= {(name, p): [] for p in range(partitions)}
 
     def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:
         with self._lock:
+            self._demand_open()
             committed = self._groups.setdefault(group, _Group()).committed
             return {at: len(self._logs[at]) - committed.get(at, 0) for topic in topics for at in self._known(topic)}
 
     def replay(self, topic: str) -> Iterator[Delivery]:
         with self._lock:
+            self._demand_open()
             held = [delivery for at in self._known(topic) for delivery in self._logs[at]]
         return iter(held)
 
     def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:  # noqa: ARG002  # never answered
+        self._demand_open()
         CAPABILITIES.demand("replay_by_time", of=self.url)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        with self._lock:
+            self._closed = True
+            members = [member for group in self._groups.values() for member in group.members]
+        for member in members:
+            member.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this broker is closed: connect again")
 
     def _known(self, topic: str) -> list[tuple[str, int]]:
         if topic not in self._partitions:
@@ -171,6 +187,8 @@ class MemorySubscription:
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         broker = self._broker
         with broker._lock:
+            if self._closed:
+                raise RuntimeError("this subscription is closed: subscribe again")
             now = time.monotonic()
             until = min([timeout_s, *(when - now for when in self._resume_at.values() if when > now)])
             broker._lock.wait_for(lambda: self._closed or any(n < len(broker._logs[at]) for at, n in self._ready()), until)
@@ -200,6 +218,7 @@ class MemorySubscription:
             members = self._broker._groups[self._group].members
             if self in members:
                 self._closed = True
+                self._open.clear()  # another member is owed it
                 members.remove(self)
                 self._broker._rebalance(self._group)
                 self._broker._lock.notify_all()

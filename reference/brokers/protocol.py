@@ -159,7 +159,10 @@ class Subscription(Protocol):
     """One member of a consumer group. Not thread-safe: one thread owns it."""
 
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
-        """Up to ``limit`` deliveries, waiting at most ``timeout_s`` for the first; an empty list when none came."""
+        """Up to ``limit`` deliveries, waiting at most ``timeout_s`` for the first; an empty list when none came.
+
+        Once closed, by whichever thread, it raises :class:`RuntimeError` that says so.
+        """
 
     def ack(self, delivery: Delivery) -> None:
         """Done with it: it does not come back once this reaches the broker, at the latest when closed."""
@@ -173,7 +176,8 @@ class Subscription(Protocol):
     def close(self) -> None:
         """Leave the group; what was acked stays acked, what was not is delivered to another member.
 
-        May be called from another thread: a ``receive`` that waits then returns an empty list. Called again, it does nothing.
+        May be called from another thread: a ``receive`` that waits then returns an empty list, and ``ack`` and ``nack`` do
+        nothing from then on. Called again, it does nothing.
         """
 
 
@@ -237,7 +241,12 @@ class Broker(Protocol):
         without ``replay_by_offset`` :class:`UnknownGroup` for a group that never came.
         """
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close what was subscribed here and let go of the broker; anything not confirmed by then was never promised.
+
+        May be called from another thread. Every call after that raises :class:`RuntimeError` that says that the broker is
+        closed; only closing again does nothing.
+        """
 
     def __enter__(self) -> Self: ...
 

@@ -313,3 +313,13 @@ def test_what_a_failed_client_still_says_hides_no_error(
 def _noise(size: int) -> bytes:
     """Bytes that zstd cannot make small."""
     return b"".join(n.to_bytes(4, "big") for n in (pow(3, k, 4_294_967_291) for k in range(size // 4)))
+
+
+def test_a_member_that_joins_while_its_broker_closes_is_told(
+    kafka: KafkaBroker, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody stays in the group without an owner."""
+    topic = new_topic()
+    monkeypatch.setattr(kafka._cluster, "partitions", lambda _: kafka.close())
+    with pytest.raises(RuntimeError, match=r"broker .*is closed"):
+        kafka.subscribe([topic], group=topic)

@@ -5,6 +5,7 @@ A test runs for every broker whose capabilities include its promise; see ``conft
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import uuid
@@ -616,18 +617,78 @@ def test_lag_counts_what_is_not_acked(
 # -- ends --------------------------------------------------------------------------------------------------------------
 
 
+def waits(thread: int) -> bool:
+    """Whether it is in the middle of waiting for a message, and not only on its way there."""
+    frame = sys._current_frames().get(thread)
+    return frame is not None and frame.f_code.co_name in {"wait", "take"}
+
+
 @pytest.mark.promise("closing")
-def test_closing_ends_a_waiting_receive(broker: Broker, new_topic: NewTopic) -> None:
+def test_closing_ends_a_waiting_receive(broker: Broker, new_topic: NewTopic, eventually: Eventually) -> None:
     """From another thread, at once rather than after its timeout, with nothing in its hands; closing twice is once."""
     topic = new_topic()
     subscription = broker.subscribe([topic], group=topic)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(subscription.receive, 10, 300.0)
-        while not waiting.running():
-            time.sleep(0.01)
+        thread = pool.submit(threading.get_ident).result(timeout=60)
+        waiting = pool.submit(subscription.receive, 10, 120.0)
+        eventually(lambda: waits(thread))
         subscription.close()
         assert waiting.result(timeout=60) == []
     subscription.close()
+
+
+@pytest.mark.promise("closing")
+def test_closing_a_broker_ends_a_waiting_receive(broker: Broker, new_topic: NewTopic, eventually: Eventually) -> None:
+    """What was subscribed there is closed with it, and in time."""
+    topic = new_topic()
+    subscription = broker.subscribe([topic], group=topic)
+    with ThreadPoolExecutor(1) as pool:
+        thread = pool.submit(threading.get_ident).result(timeout=60)
+        waiting = pool.submit(subscription.receive, 10, 120.0)
+        eventually(lambda: waits(thread))
+        broker.close()
+        assert waiting.result(timeout=60) == []
+    with pytest.raises(RuntimeError, match="subscription is closed"):
+        subscription.receive(1, 5.0)
+
+
+@pytest.mark.promise("closing")
+def test_a_closed_subscription_says_so(
+    broker: Broker, new_topic: NewTopic, message: NewMessage, receive: Receive, read: Read
+) -> None:
+    """A loop that receives ends, rather than turn without rest; a late ack or nack changes nothing, another member has them."""
+    topic = new_topic(1)
+    broker.publish([message(topic, "k", "1"), message(topic, "k", "2")])
+    subscription = broker.subscribe([topic], group=topic)
+    first, second = receive(subscription, 2, ack=False)
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(subscription.close).result(timeout=60)
+    subscription.ack(first)
+    subscription.nack(second)
+    with pytest.raises(RuntimeError, match="subscription is closed"):
+        subscription.receive(1, 5.0)
+    assert sorted(numbers(read(topic, 2))) == [1, 2]
+
+
+@pytest.mark.promise("closing")
+def test_a_closed_broker_says_so(broker: Broker, new_topic: NewTopic, message: NewMessage) -> None:
+    """Whatever it is asked for of what it offers; nothing is connected behind the back of whoever closed it."""
+    topic = new_topic()
+    asks: dict[str, Callable[[], object]] = {
+        "publish": lambda: broker.publish([message(topic)]),
+        "publish nothing": lambda: broker.publish([]),
+        "subscribe": lambda: broker.subscribe([topic], group=topic),
+        "create_topic": lambda: broker.create_topic(topic),
+        "lag": lambda: broker.lag([topic], group=topic),
+        "replay_by_offset": lambda: broker.replay(topic),
+        "replay_by_time": lambda: broker.rewind([topic], group=topic, to=datetime.now(UTC)),
+    }
+    broker.close()
+    broker.close()
+    for name, ask in asks.items():
+        if getattr(broker.capabilities, name, True):
+            with pytest.raises(RuntimeError, match=r"broker .*is closed"):
+                ask()
 
 
 @pytest.mark.promise("closing")

@@ -6,8 +6,10 @@ cluster says of itself :mod:`reference.brokers.kafka.cluster`; each says what it
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -64,6 +66,9 @@ class KafkaBroker:
         self._client = self._address.client | {"error_cb": self._on_error}
         self._cluster = KafkaCluster(self._client, url=self.url, timeout_s=timeout_s, heard=lambda: self._heard)
         self._publisher = KafkaPublisher(self._client, self._cluster, timeout_s=timeout_s)
+        self._lock = threading.Lock()
+        self._members: weakref.WeakSet[KafkaSubscription] = weakref.WeakSet()
+        self._closed = False
 
     @property
     def url(self) -> str:
@@ -76,6 +81,7 @@ class KafkaBroker:
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """See :meth:`Broker.publish`. An event over the topic's ``max.message.bytes`` is refused before it is sent."""
+        self._demand_open()
         if delay_s > 0:
             CAPABILITIES.demand("delayed_delivery", of=self.url)
         self._publisher.publish(messages)
@@ -88,26 +94,38 @@ class KafkaBroker:
         dead_letters: DeadLetters | None = None,
         only: Mapping[str, str] | None = None,
     ) -> KafkaSubscription:
+        self._demand_open()
         if dead_letters is not None:
             CAPABILITIES.demand("dead_letters", of=self.url)
         if only:
             CAPABILITIES.demand("filters", of=self.url)
         for topic in topics:
             self._cluster.partitions(topic)
-        return KafkaSubscription(self._client, topics, group=group, url=self.url)
+        member = KafkaSubscription(self._client, topics, group=group, url=self.url)
+        with self._lock:
+            self._members.add(member)
+            closed = self._closed
+        if closed:  # meanwhile, and by whom this one was not seen
+            member.close()
+            self._demand_open()
+        return member
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:
+        self._demand_open()
         self._cluster.create_topic(name, partitions)
 
     def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:
+        self._demand_open()
         return self._cluster.lag(topics, group)
 
     def replay(self, topic: str) -> Iterator[Delivery]:
         """See :meth:`Broker.replay`. Aborted transactions are not part of what a topic holds, nor are open ones yet."""
+        self._demand_open()
         return self._between(self._cluster.starts(topic), self._cluster.ends(topic), topic)
 
     def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:
         """See :meth:`Broker.rewind`. Kafka refuses while a member is in the group: :class:`BrokerUnavailable` says so."""
+        self._demand_open()
         self._cluster.rewind(topics, group, to)
 
     def _between(self, starts: Mapping[int, int], ends: Mapping[int, int], topic: str) -> Iterator[Delivery]:
@@ -132,9 +150,18 @@ class KafkaBroker:
             consumer.close()
 
     def close(self) -> None:
-        """Let go of the cluster; anything not confirmed by then was never promised."""
+        """See :meth:`Broker.close`. What is being published has its ``timeout_s`` to be confirmed."""
+        with self._lock:
+            self._closed = True
+            members = list(self._members)
+        for member in members:
+            member.close()
         self._publisher.close()
         self._cluster.close()
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"this broker at {self.url} is closed: connect again")
 
     def __enter__(self) -> Self:
         return self

@@ -33,11 +33,13 @@ class KafkaCluster:
         self._admin: AdminClient | None = None
         self._askers: dict[str, Consumer] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def partitions(self, topic: str) -> list[int]:
         """The topic's partitions. Raises :class:`UnknownTopic`."""
+        admin = self._ask()
         try:
-            found = self._ask().list_topics(topic, self._timeout_s).topics[topic]
+            found = admin.list_topics(topic, self._timeout_s).topics[topic]
         except KafkaException as error:
             raise self.unavailable(f"does not answer: {error.args[0].str()}") from error
         except UnicodeEncodeError as error:
@@ -109,16 +111,23 @@ class KafkaCluster:
         return BrokerUnavailable(f"broker {self.url} {what}{heard}")
 
     def close(self) -> None:
-        self._admin = None
         with self._lock:
+            self._closed = True
+            self._admin = None
             for asker in self._askers.values():
                 asker.close()
             self._askers.clear()
 
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"this broker at {self.url} is closed: connect again")
+
     def _ask(self) -> AdminClient:
-        if self._admin is None:  # kept, since a temporary one dies in mid-request
-            self._admin = AdminClient(self._client)
-        return self._admin
+        with self._lock:
+            self._demand_open()
+            if self._admin is None:  # kept, since a temporary one dies in mid-request
+                self._admin = AdminClient(self._client)
+            return self._admin
 
     def _retrying(self, on: type[Exception] | Callable[[Exception], bool]) -> Iterable[stamina.Attempt]:
         return stamina.retry_context(
@@ -152,6 +161,7 @@ class KafkaCluster:
 
     def _asker(self, group: str) -> Consumer:
         with self._lock:
+            self._demand_open()
             if group not in self._askers:
                 self._askers[group] = Consumer({**self._client, "group.id": group, "enable.auto.commit": False})
             return self._askers[group]

@@ -40,6 +40,7 @@ class KafkaPublisher:
         self._client, self._cluster, self._timeout_s = client, cluster, timeout_s
         self._lock = threading.Lock()
         self._producer: Producer | None = None
+        self._closed = False
         self._refused: list[KafkaError] = []
         self._limits: dict[str, int] = {}
         self._names: set[str] = set()  # header names that were looked at
@@ -47,6 +48,8 @@ class KafkaPublisher:
     def publish(self, messages: Sequence[Message]) -> None:
         """See :meth:`Broker.publish`. All at once; one by one only after the broker refused what was let through here."""
         with self._lock:
+            if self._closed:
+                raise RuntimeError(f"this broker at {self._cluster.url} is closed: connect again")
             try:
                 failures = self._attempt(messages, one_by_one=False)
             except _Refused:
@@ -55,6 +58,8 @@ class KafkaPublisher:
                 raise NotConfirmed(failures)
 
     def close(self) -> None:
+        """Wait for what is being published, and refuse all that comes after it."""
+        self._closed = True
         with self._lock:
             self._drop()
 

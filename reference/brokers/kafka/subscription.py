@@ -34,7 +34,7 @@ class KafkaSubscription:
         self._commit: dict[tuple[str, int], int] = {}
         self._resume_at: dict[tuple[str, int], float] = {}
         self._committed_at = self._looked_at = time.monotonic()
-        self._receiving, self._closing = threading.Lock(), threading.Event()
+        self._receiving, self._closing, self._left = threading.Lock(), threading.Event(), False
         self._consumer = Consumer({**client, **CONSUMER, "group.id": group})
         self._consumer.subscribe(list(topics), on_revoke=self._on_revoke, on_lost=self._on_lost)
 
@@ -42,10 +42,12 @@ class KafkaSubscription:
         """See the protocol. Raises :class:`UnknownTopic` when a topic was deleted, :class:`BrokerUnavailable` otherwise."""
         with self._receiving:
             if self._closing.is_set():
-                return []
+                raise RuntimeError("this subscription is closed: subscribe again")
             self._commit_acked(within_s=COMMIT_EVERY_S)
             records = self._take(limit, self._resume_due(timeout_s))
-            if not records and not self._closing.is_set():
+            if self._closing.is_set():  # while we waited; what came meanwhile is another member's
+                return []
+            if not records:
                 self._look_for_topics()
         deliveries = [to_delivery(record, self._group) for record in records if is_record(record, self._url)]
         for delivery in deliveries:
@@ -65,8 +67,10 @@ class KafkaSubscription:
     def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
         """Rewind the partition to this delivery: everything from it on comes again, in order."""
         at = (delivery.topic, delivery.partition)
-        offsets = self._open.get(at, {})
-        if delivery.offset in offsets:
+        with self._receiving:  # nobody closes the client under it
+            offsets = self._open.get(at, {})
+            if delivery.offset not in offsets or self._closing.is_set():
+                return
             self._open[at] = {offset: acked for offset, acked in offsets.items() if offset < delivery.offset}
             self._consumer.seek(TopicPartition(*at, delivery.offset))
             if delay_s > 0:
@@ -74,10 +78,11 @@ class KafkaSubscription:
                 self._resume_at[at] = time.monotonic() + delay_s
 
     def close(self) -> None:
-        if self._closing.is_set():
-            return
         self._closing.set()
         with self._receiving:
+            if self._left:
+                return
+            self._left = True
             self._commit_acked(within_s=0, wait=True)
             self._consumer.close()
 
