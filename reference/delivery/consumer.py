@@ -60,22 +60,28 @@ class Consumer:
         self._claim = claim or (lambda conn, event: inbox.claim(conn, event.id, consumer=name))
         self._conn: psycopg.Connection[Any] | None = None
         self._failed: dict[tuple[str, int], int] = {}
+        self._running, self._closed = threading.RLock(), threading.Event()
 
     def run(self, stop: threading.Event, *, limit: int = 100) -> None:
-        """Consume until ``stop`` is set, ``limit`` deliveries at a time.
+        """Consume until ``stop`` is set or the consumer is closed, ``limit`` deliveries at a time.
 
-        A database or broker that goes away is named in the log and tried again.
+        A database or broker that goes away is named in the log and tried again. Raises :class:`RuntimeError` when somebody
+        else closed the subscription, or its broker.
         """
         pause_s = 0.1
-        while not stop.is_set():
-            try:
-                self.run_once(limit)
-                pause_s = 0.1
-            except (BrokerUnavailable, psycopg.OperationalError) as error:
-                log.error("consumer.waiting", consumer=self._name, reason=str(error).strip(), retry_in_s=pause_s)
-                self._disconnect()
-                stop.wait(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        with self._running:
+            while not (stop.is_set() or self._closed.is_set()):
+                try:
+                    self.run_once(limit)
+                    pause_s = 0.1
+                except (BrokerUnavailable, psycopg.OperationalError) as error:
+                    log.error("consumer.waiting", consumer=self._name, reason=str(error).strip(), retry_in_s=pause_s)
+                    self._disconnect()
+                    stop.wait(pause_s)
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                except RuntimeError:  # what a closed subscription says
+                    if not self._closed.is_set():
+                        raise
 
     def run_once(self, limit: int = 100, timeout_s: float = 0.5) -> tuple[int, int]:
         """Take one batch; return how many deliveries are done with and how many come again."""
@@ -84,6 +90,8 @@ class Consumer:
         standing: set[tuple[str, int]] = set()  # partitions that go no further in this batch
         for index, delivery in enumerate(deliveries):
             at = (delivery.topic, delivery.partition)
+            if self._closed.is_set():  # meanwhile, by another thread: the rest comes to another member
+                return done, len(deliveries) - done
             if at in standing:
                 continue
             try:
@@ -155,9 +163,14 @@ class Consumer:
             self._conn = None
 
     def close(self) -> None:
-        """Leave the group: what was acked stays acked, the rest is delivered to another member."""
+        """Leave the group: what was acked stays acked, the rest is delivered to another member.
+
+        From another thread it ends :meth:`run`, and waits for the event in hand.
+        """
+        self._closed.set()
         self._subscription.close()
-        self._disconnect()
+        with self._running:
+            self._disconnect()
 
     def __enter__(self) -> Self:
         return self

@@ -293,3 +293,38 @@ def test_a_second_consumer_applies_for_itself(
             wanted = len(applied().get("a", [])) + 1
             consume(one, lambda wanted=wanted: len(applied().get("a", [])) == wanted, eventually)  # type: ignore[misc]
     assert applied() == {"a": [1, 1]}
+
+
+def test_closed_from_another_thread_it_ends(
+    publish: Callable[..., None], consumer: Callable[..., Consumer], applied: Applied
+) -> None:
+    """In silence, and without another connection to the database; the event in hand is finished first."""
+    handling, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(conn: Conn, event: Event) -> None:
+        handling.set()
+        assert go_on.wait(60)
+        note(conn, event)
+
+    for n in (1, 2):
+        publish("a", n)
+    billing = consumer(slow)
+    run = threading.Thread(target=billing.run, args=(threading.Event(),))
+    close = threading.Thread(target=lambda: (billing.close(), closed.set()))
+    with capture_logs() as logs:
+        run.start()
+        assert handling.wait(60)
+        close.start()
+        assert billing._closed.wait(60)
+        go_on.set()
+        run.join(60)
+        assert closed.wait(60)
+    assert (run.is_alive(), applied(), billing._conn, logs) == (False, {"a": [1]}, None, [])
+
+
+def test_a_subscription_closed_by_somebody_else_is_an_error(consumer: Callable[..., Consumer], kafka: KafkaBroker) -> None:
+    """The loop does not turn without rest over what cannot bring anything more."""
+    with consumer() as billing:
+        kafka.close()
+        with pytest.raises(RuntimeError, match="subscription is closed"):
+            billing.run(threading.Event())
