@@ -154,8 +154,13 @@ class KafkaBroker:
         with self._lock:
             self._closed = True
             members = list(self._members)
-        for member in members:
-            member.close()
+        # The client has no limit of its own for a last commit that nobody answers: what is not through by then comes again.
+        by = time.monotonic() + self._timeout_s
+        leaving = [threading.Thread(target=member.close, name="kafka-leaving", daemon=True) for member in members]
+        for thread in leaving:
+            thread.start()
+        for thread in leaving:
+            thread.join(max(0.0, by - time.monotonic()))
         self._publisher.close()
         self._cluster.close()
 
