@@ -39,6 +39,7 @@ from reference.brokers import (
     UnknownTopic,
 )  # fmt: skip
 from reference.brokers.rabbitmq import RabbitMQBroker
+from reference.brokers.rabbitmq.asking import Conversation
 from reference.brokers.rabbitmq.link import Link
 from reference.brokers.rabbitmq.membership import Membership
 
@@ -288,6 +289,72 @@ def test_a_topic_left_half_made_is_completed_by_whoever_makes_it_next(
     member = group(topic)
     rabbitmq.publish([message(topic, f"k{n}") for n in range(100)])
     assert {delivery.partition for delivery in receive(member, 100)} == {0, 1, 2, 3}
+
+
+def test_two_who_make_a_topic_at_once_make_one_and_its_first_group_gets_all_of_it(
+    rabbitmq: RabbitMQBroker, message: NewMessage, receive: Receive, group: Callable[..., Subscription], eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """With different numbers of partitions: one counts and makes, and the other takes what it finds then."""
+    topic, counting, go_on = f"race-{uuid.uuid4().hex[:8]}", threading.Event(), threading.Event()
+    with RabbitMQBroker(own_url(rabbitmq), timeout_s=60) as other, RabbitMQBroker(own_url(rabbitmq), timeout_s=60) as third:
+        count = other._topology._count
+
+        def paused(*given: Any) -> int:
+            found = count(*given)
+            counting.set()
+            go_on.wait(60)
+            return found
+
+        monkeypatch.setattr(other._topology, "_count", paused)
+        waits = _told_to_wait(monkeypatch)
+        makers = [threading.Thread(target=other.create_topic, args=[topic], kwargs={"partitions": 8}),
+                  threading.Thread(target=third.create_topic, args=[topic], kwargs={"partitions": 2})]  # fmt: skip
+        makers[0].start()
+        assert counting.wait(60)
+        makers[1].start()
+        eventually(waits.is_set)
+        with pytest.raises(UnknownTopic):
+            rabbitmq.subscribe([topic], group="early")
+        go_on.set()
+        for maker in makers:
+            maker.join(60)
+    member = group(topic)
+    rabbitmq.publish([message(topic, f"k{n}") for n in range(100)])
+    assert {delivery.partition for delivery in receive(member, 100)} == set(range(8))
+
+
+def _told_to_wait(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set as soon as anybody has heard that somebody else is making a topic."""
+    told, taken = threading.Event(), Conversation._taken
+
+    def listening(ask: Conversation, queue: str) -> bool:
+        free = taken(ask, queue)
+        if not free:
+            told.set()
+        return free
+
+    monkeypatch.setattr(Conversation, "_taken", listening)
+    return told
+
+
+def test_a_topic_whose_maker_hangs_is_named_and_one_whose_maker_died_is_made(
+    rabbitmq: RabbitMQBroker, group: Callable[..., Subscription]
+) -> None:
+    """What is held while a topic is being made belongs to the maker's connection, and goes with it."""
+    topic = f"hung-{uuid.uuid4().hex[:8]}"
+    maker = pika.BlockingConnection(rabbitmq._address.parameters(name="a maker", timeout_s=30))
+    maker.channel().queue_declare(f"{topic}#making", exclusive=True)
+    with (
+        RabbitMQBroker(own_url(rabbitmq), timeout_s=0.5) as other,
+        pytest.raises(BrokerUnavailable, match=f"another connection has been making topic '{topic}'.*'{topic}#making'"),
+    ):
+        other.create_topic(topic)
+    maker._impl._transport._sock.shutdown(socket.SHUT_RDWR)  # what a kill does to its connection
+    with contextlib.suppress(pika.exceptions.AMQPError):
+        maker.close()
+    rabbitmq.create_topic(topic, partitions=1)
+    group(topic)
 
 
 def test_each_key_has_its_partition_also_after_a_kill_of_the_broker(

@@ -96,8 +96,7 @@ class RabbitMQBroker:
         if not topics:
             raise ValueError("subscribe to at least one topic")
         self._demand_open()
-        counts = {topic: self._topology.partitions(topic) for topic in topics}
-        member = RabbitMQSubscription(self._topology, counts, group=group, dead_letters=dead_letters, timeout_s=self._timeout_s)
+        member = RabbitMQSubscription(self._topology, topics, group=group, dead_letters=dead_letters, timeout_s=self._timeout_s)
         with self._lock:
             self._members.add(member.membership)
             closed = self._closed

@@ -42,15 +42,12 @@ class Membership:
     What begins with an underscore runs on the connection's thread.
     """
 
-    def __init__(self, topology: Topology, topics: Mapping[str, int], *, group: str, prefetch: int, timeout_s: float) -> None:
+    def __init__(self, topology: Topology, *, group: str, prefetch: int, timeout_s: float) -> None:
         self._topology, self._prefetch, self._timeout_s = topology, prefetch, timeout_s
         self.group = group
-        self._topics = dict(topics)
-        self.lanes = [
-            Lane(topic, partition, lane_queue(topic, partition, group))
-            for topic, count in topics.items()
-            for partition in range(count)
-        ]
+        self._topics: Mapping[str, int] = {}
+        self._at: Mapping[tuple[str, int], Lane] = {}
+        self.lanes: list[Lane] = []
         self.news = threading.Condition()
         self.closed = False
         self.gone: str | None = None  # a queue that is not there any more
@@ -66,14 +63,18 @@ class Membership:
         """Whether there is no connection."""
         return self._link is None or self._link.lost is not None
 
-    def connect(self) -> None:
+    def lane(self, topic: str, partition: int) -> Lane | None:
+        return self._at.get((topic, partition))
+
+    def connect(self, topics: Mapping[str, int]) -> None:
         """Join, or join again: what was handed out before is void. Who has left meanwhile does not join.
 
-        Raises :class:`BrokerUnavailable`.
+        ``topics`` says how many partitions each has. Raises :class:`BrokerUnavailable`.
         """
         with self._connecting:
             with self.news:
                 self._lose_all()
+                self._take_lanes(topics)
                 self._settling = False
                 joined = self._joined = threading.Event()
             link = Link(
@@ -91,6 +92,12 @@ class Membership:
                 reason = link.lost or f"did not let group {self.group!r} consume within {self._timeout_s:g} s"
                 link.drop()
                 raise BrokerUnavailable(f"broker {self._topology.address.url} {reason}")
+
+    def _take_lanes(self, topics: Mapping[str, int]) -> None:
+        """A lane that we had goes on counting its offsets: nobody's late ack is taken for another message's."""
+        places = [(topic, partition) for topic, count in topics.items() for partition in range(count)]
+        self._at = {at: self._at.get(at) or Lane(*at, lane_queue(*at, self.group)) for at in places}
+        self._topics, self.lanes = dict(topics), list(self._at.values())
 
     def settle_soon(self) -> None:
         """Have acks written as soon as the connection's thread gets to it."""
@@ -117,9 +124,10 @@ class Membership:
 
     def unsettled(self) -> dict[tuple[str, int], int]:
         """By partition, what the broker has given to this member and not heard of since, up to this moment."""
-        asked = [threading.Event() for _ in self.lanes]
+        lanes = list(self.lanes)
+        asked = [threading.Event() for _ in lanes]
         if self._link is not None:
-            self._link.call(lambda: self._ask_all(asked))
+            self._link.call(lambda: self._ask_all(lanes, asked))
         until = time.monotonic() + self._timeout_s
         for event in asked:
             event.wait(0 if self.lost else max(0.0, until - time.monotonic()))
@@ -250,9 +258,10 @@ class Membership:
         with self.news:
             self._give_back(self.lanes)
 
-    def _ask_all(self, asked: list[threading.Event]) -> None:
+    @staticmethod
+    def _ask_all(lanes: list[Lane], asked: list[threading.Event]) -> None:
         """Have each lane's channel answer something: what the broker gave it before has then arrived."""
-        for lane, event in zip(self.lanes, asked, strict=True):
+        for lane, event in zip(lanes, asked, strict=True):
             if lane.channel is not None and lane.channel.is_open:
                 lane.channel.queue_declare(lane.queue, passive=True, callback=lambda _, event=event: event.set())
             else:

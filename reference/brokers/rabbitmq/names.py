@@ -15,6 +15,7 @@ __all__ = [
     "groups_exchange",
     "lane_exchange",
     "lane_queue",
+    "making_queue",
     "members_queue",
     "passing_queue",
     "waiting_queue",
@@ -56,6 +57,11 @@ def groups_exchange(topic: str) -> str:
 def members_queue(topic: str, group: str) -> str:
     """A queue that never has a message: its consumers are the group's living members."""
     return f"{topic}#members#{group}"
+
+
+def making_queue(topic: str) -> str:
+    """It belongs to whoever makes the topic just now."""
+    return f"{topic}#making"
 
 
 def waiting_queue(topic: str, delay_ms: int) -> str:

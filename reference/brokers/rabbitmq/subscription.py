@@ -7,12 +7,12 @@ Killed at any line: what was not acked is delivered again, to this member or to 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from reference.brokers.protocol import BrokerUnavailable, DeadLetters, Delivery
 from reference.brokers.rabbitmq.lane import Lane
 from reference.brokers.rabbitmq.membership import PREFETCH, PREFETCH_WITH_DEAD_LETTERS, Membership
-from reference.brokers.rabbitmq.names import lane_queue, members_queue
+from reference.brokers.rabbitmq.names import members_queue
 from reference.brokers.rabbitmq.topology import Topology
 
 __all__ = ["RabbitMQSubscription"]
@@ -25,14 +25,13 @@ class RabbitMQSubscription:
     """
 
     def __init__(
-        self, topology: Topology, topics: Mapping[str, int], *, group: str, dead_letters: DeadLetters | None, timeout_s: float
+        self, topology: Topology, topics: Sequence[str], *, group: str, dead_letters: DeadLetters | None, timeout_s: float
     ) -> None:
         self._group = group
-        self._topology, self._topics = topology, dict(topics)
+        self._topology, self._topics = topology, list(topics)
         self._dead_letters, self._dead_after = dead_letters, dead_letters.after if dead_letters else None
         prefetch = PREFETCH if dead_letters is None else min(PREFETCH, PREFETCH_WITH_DEAD_LETTERS)
-        self.membership = Membership(topology, topics, group=group, prefetch=prefetch, timeout_s=timeout_s)
-        self._at = {(lane.topic, lane.partition): lane for lane in self.membership.lanes}
+        self.membership = Membership(topology, group=group, prefetch=prefetch, timeout_s=timeout_s)
         self._first = 0  # the lane that is served first next time
         self._join()
 
@@ -59,7 +58,7 @@ class RabbitMQSubscription:
 
     def ack(self, delivery: Delivery) -> None:
         with self.membership.news:
-            lane = self._at.get((delivery.topic, delivery.partition))
+            lane = self.membership.lane(delivery.topic, delivery.partition)
             if lane is not None and lane.ack(delivery.offset):
                 self.membership.settle_soon()
 
@@ -69,7 +68,7 @@ class RabbitMQSubscription:
         With dead letters, one that failed ``after`` times leaves the lane instead, which goes on at once.
         """
         with self.membership.news:
-            lane = self._at.get((delivery.topic, delivery.partition))
+            lane = self.membership.lane(delivery.topic, delivery.partition)
             resume_at = time.monotonic() + delay_s
             if lane is not None and lane.nack(delivery.offset, resume_at=resume_at, dead_after=self._dead_after):
                 self.membership.settle_soon()
@@ -79,11 +78,7 @@ class RabbitMQSubscription:
 
     def _join(self) -> None:
         """Each time anew: a broker that was killed may have forgotten the queues it made in the moment before."""
-        for topic in self._topics:
-            if self.membership.closed:
-                return
-            self._topology.join(topic, self._group, self._dead_letters)
-        self.membership.connect()
+        self.membership.connect(self._topology.join(self._topics, self._group, self._dead_letters))
 
     def _take(self, limit: int) -> list[Delivery]:
         """Handed out only when all of them are built: what fails strands nobody."""
@@ -107,7 +102,8 @@ class RabbitMQSubscription:
         return max(0.0, min([until, *(lane.resume_at for lane in self.membership.lanes if lane.resume_at > now)]) - now)
 
     def _raise_gone(self, queue: str) -> None:
-        for topic, count in self._topics.items():
+        for topic in self._topics:
             self._topology.partitions(topic)
-            if queue in {members_queue(topic, self._group), *(lane_queue(topic, n, self._group) for n in range(count))}:
+            lanes = {lane.queue for lane in self.membership.lanes if lane.topic == topic}
+            if queue in {members_queue(topic, self._group), *lanes}:
                 raise self._topology.unknown_group(topic, self._group)

@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from pika import exceptions
-from pika.adapters.blocking_connection import BlockingChannel
 
 from reference.brokers.protocol import DeadLetters, UnknownGroup, UnknownTopic
 from reference.brokers.rabbitmq.address import RabbitMQAddress
-from reference.brokers.rabbitmq.asking import Asking
+from reference.brokers.rabbitmq.asking import Asking, Conversation
 from reference.brokers.rabbitmq.names import (
     check_group,
     check_topic,
@@ -54,7 +53,7 @@ LONGEST_MS: Final = 4_294_967_295 - KEPT_UNUSED_MS  # RabbitMQ keeps times in 32
 
 
 class Topology:
-    """Asks and makes, on a connection of its own each time; each question is answered within ``timeout_s``, or else
+    """Asks and makes, on a connection of its own for each task; each question is answered within ``timeout_s``, or else
     ends in :class:`BrokerUnavailable`."""
 
     def __init__(self, address: RabbitMQAddress, *, timeout_s: float) -> None:
@@ -66,54 +65,32 @@ class Topology:
         if partitions < 1:
             raise ValueError(f"a topic has at least one partition, got {partitions}")
         check_topic(name)
-        with self._asking.channel() as channel, _explained():
-            count = self._count(name)
-            for lane in _lanes(name, count if count and self._asking.is_there(name) else max(count, partitions)):
-                channel.exchange_declare(lane, "fanout", durable=True)
-            channel.exchange_declare(name, "x-consistent-hash", durable=True)
-        self._bind(name)
+        with self._asking.conversation() as ask:
+            self._create(ask, name, partitions)
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has. Raises :class:`UnknownTopic`, and :class:`ValueError` where none can be."""
-        check_topic(topic)
-        count = self._count(topic) if self._asking.is_there(topic) else 0
-        if not count:
-            raise UnknownTopic(f"topic {topic[:80]!r} does not exist at {self.address.url}: create it")
-        return count
+        with self._asking.conversation() as ask:
+            return self._partitions(ask, topic)
 
     def lanes(self, topic: str) -> tuple[str, ...]:
         """The partitions' exchanges, to publish to. Raises :class:`UnknownTopic`, or :class:`UnknownGroup` where nothing
         would be kept."""
-        count = self.partitions(topic)
-        if not self._asking.is_there(groups_exchange(topic)):
-            raise UnknownGroup(no_group(topic))
+        with self._asking.conversation() as ask:
+            count = self._partitions(ask, topic)
+            if not ask.is_there(groups_exchange(topic)):
+                raise UnknownGroup(no_group(topic))
         return tuple(_lanes(topic, count))
 
-    def join(self, topic: str, group: str, dead_letters: DeadLetters | None) -> int:
-        """Make the group's queues, unless they are there; how many partitions there are.
+    def join(self, topics: Sequence[str], group: str, dead_letters: DeadLetters | None) -> dict[str, int]:
+        """Make the group's queues, unless they are there; by topic, how many partitions there are.
 
-        Raises :class:`ValueError` when they are there with other dead letters.
+        Raises :class:`UnknownTopic`, and :class:`ValueError` when they are there with other dead letters.
         """
         check_group(group)
-        count = self.partitions(topic)
-        self._bind(topic)  # its maker may have been killed before the last of them
-        arguments = dict(LANE)
-        if dead_letters is not None:
-            check_topic(dead_letters.topic)
-            if not self._asking.is_there(dead_letters.topic):
-                self.create_topic(dead_letters.topic, count)
-            arguments |= {"x-dead-letter-exchange": dead_letters.topic, **MOVED_SAFELY}
-        members = members_queue(topic, group)
-        with self._asking.channel() as channel, _explained(), self._surviving(channel, members):
-            for partition, lane in enumerate(_lanes(topic, count)):
-                queue = lane_queue(topic, partition, group)
-                channel.queue_declare(queue, durable=True, arguments=arguments)
-                channel.queue_bind(queue, lane)
-            channel.queue_declare(members, durable=True, arguments=DURABLE)
-        with self._asking.channel() as channel, _explained():
-            channel.exchange_declare(groups_exchange(topic), "direct", durable=True)
-            channel.queue_bind(members, groups_exchange(topic), group)
-        return count
+        with self._asking.conversation() as ask, _explained():
+            counts = {topic: self._partitions(ask, topic) for topic in topics}
+            return {topic: self._join(ask, topic, group, dead_letters, count) for topic, count in counts.items()}
 
     def waiting_room(self, topic: str, delay_s: float) -> str:
         """The exchange that leads to ``topic`` after ``delay_s``: one queue for each delay, since a queue's messages leave
@@ -124,10 +101,10 @@ class Topology:
         name = waiting_queue(topic, delay_ms)
         arguments = {**DURABLE, "x-message-ttl": delay_ms, "x-dead-letter-exchange": topic, **MOVED_SAFELY,
                      "x-expires": delay_ms + KEPT_UNUSED_MS}  # fmt: skip
-        with self._asking.channel() as channel, _explained(), self._surviving(channel, name):
-            channel.queue_declare(name, durable=True, arguments=arguments)
-            channel.exchange_declare(name, "fanout", durable=True, auto_delete=True)
-            channel.queue_bind(name, name)
+        with self._asking.conversation() as ask, _explained(), _surviving(ask, name):
+            ask.channel.queue_declare(name, durable=True, arguments=arguments)
+            ask.channel.exchange_declare(name, "fanout", durable=True, auto_delete=True)
+            ask.channel.queue_bind(name, name)
         return name
 
     def depths(self, topics: Sequence[str], group: str) -> dict[tuple[str, int], tuple[int, bool]]:
@@ -136,12 +113,12 @@ class Topology:
         Raises :class:`UnknownTopic` and :class:`UnknownGroup`.
         """
         check_group(group)
-        lanes = [(topic, partition) for topic in topics for partition in range(self.partitions(topic))]
         depths = {}
-        with self._asking.channel() as channel:
+        with self._asking.conversation() as ask:
+            lanes = [(topic, partition) for topic in topics for partition in range(self._partitions(ask, topic))]
             for topic, partition in lanes:
                 try:
-                    found = channel.queue_declare(lane_queue(topic, partition, group), passive=True).method
+                    found = ask.channel.queue_declare(lane_queue(topic, partition, group), passive=True).method
                 except exceptions.ChannelClosedByBroker as error:
                     raise self.unknown_group(topic, group) from error
                 depths[topic, partition] = (int(found.message_count), bool(found.consumer_count))
@@ -149,47 +126,92 @@ class Topology:
 
     def members(self, topic: str, group: str) -> int:
         """How many living members the group has."""
-        with self._asking.channel() as channel:
-            return int(channel.queue_declare(members_queue(topic, group), passive=True).method.consumer_count)
+        with self._asking.conversation() as ask:
+            return int(ask.channel.queue_declare(members_queue(topic, group), passive=True).method.consumer_count)
 
     def unknown_group(self, topic: str, group: str) -> UnknownGroup:
         return UnknownGroup(f"group {group!r} of topic {topic!r} has no queue at {self.address.url}: subscribe to make it")
 
-    @contextmanager
-    def _surviving(self, channel: BlockingChannel, last: str) -> Iterator[None]:
-        """Queues are made inside, this one last; have them survive a kill of the broker in the next moment.
+    def _create(self, ask: Conversation, name: str, partitions: int) -> None:
+        """One maker at a time: whoever had counted before another made more would make lanes that a group has no queue for."""
+        with _explained(), ask.alone(name):
+            count = self._count(ask, name)
+            count = count if count and ask.is_there(name) else max(count, partitions)
+            for lane in _lanes(name, count):
+                ask.channel.exchange_declare(lane, "fanout", durable=True)
+            ask.channel.exchange_declare(name, "x-consistent-hash", durable=True)
+            _bind(ask, name, count)
 
-        RabbitMQ 3.10 remembers a quorum queue only seconds later, or when it makes the next one: killed before, the one it
-        made last comes back without a leader, and never answers again. So there is a next one.
-        """
-        new = not self._asking.is_there(last, of="queue")
-        yield
-        if new:
-            next_one = passing_queue(last)
-            channel.queue_declare(next_one, durable=True, arguments={"x-queue-type": "quorum", "x-expires": 60_000})
-            channel.queue_delete(next_one)
+    def _partitions(self, ask: Conversation, topic: str) -> int:
+        check_topic(topic)
+        count = self._count(ask, topic) if ask.is_there(topic) else 0
+        if not count:
+            raise UnknownTopic(f"topic {topic[:80]!r} does not exist at {self.address.url}: create it")
+        return count
 
-    def _bind(self, topic: str) -> None:
-        with self._asking.channel() as channel:
-            for lane in _lanes(topic, self._count(topic)):
-                channel.exchange_bind(lane, topic, "1")
+    def _count(self, ask: Conversation, topic: str) -> int:
+        count = 0
+        while ask.is_there(lane_exchange(topic, count)):
+            count += 1
+        return count
 
-    def _count(self, topic: str) -> int:
-        with self._asking.channel() as channel:
-            count = 0
-            try:
-                while True:
-                    channel.exchange_declare(lane_exchange(topic, count), passive=True)
-                    count += 1
-            except exceptions.ChannelClosedByBroker as error:
-                if error.reply_code != 404:
-                    raise
-                return count
+    def _join(self, ask: Conversation, topic: str, group: str, dead_letters: DeadLetters | None, count: int) -> int:
+        """Until it has a queue for every lane there is: the topic may be deleted, and made again with more, meanwhile."""
+        joined = 0
+        while joined < count:
+            _bind(ask, topic, count)  # its maker may have been killed before the last of them
+            self._make_queues(ask, topic, group, self._arguments(ask, dead_letters, count), count)
+            joined, count = count, self._partitions(ask, topic)
+        return count
+
+    def _arguments(self, ask: Conversation, dead_letters: DeadLetters | None, count: int) -> dict[str, Any]:
+        if dead_letters is None:
+            return dict(LANE)
+        check_topic(dead_letters.topic)
+        if not ask.is_there(dead_letters.topic):
+            self._create(ask, dead_letters.topic, count)
+        return {**LANE, "x-dead-letter-exchange": dead_letters.topic, **MOVED_SAFELY}
+
+    def _make_queues(self, ask: Conversation, topic: str, group: str, arguments: dict[str, Any], count: int) -> None:
+        members = members_queue(topic, group)
+        with _surviving(ask, members):
+            for partition, lane in enumerate(_lanes(topic, count)):
+                queue = lane_queue(topic, partition, group)
+                ask.channel.queue_declare(queue, durable=True, arguments=arguments)
+                ask.channel.queue_bind(queue, lane)
+            ask.channel.queue_declare(members, durable=True, arguments=DURABLE)
+        _be_listed(ask, topic, group)
 
 
 def no_group(topic: str) -> str:
     """What to tell whoever publishes to a topic that would keep nothing."""
     return f"no group has subscribed yet to topic {topic!r}: nothing would hold the message; subscribe once, then publish"
+
+
+def _bind(ask: Conversation, topic: str, count: int) -> None:
+    for lane in _lanes(topic, count):
+        ask.channel.exchange_bind(lane, topic, "1")
+
+
+def _be_listed(ask: Conversation, topic: str, group: str) -> None:
+    """The last thing that is made for a group."""
+    ask.channel.exchange_declare(groups_exchange(topic), "direct", durable=True)
+    ask.channel.queue_bind(members_queue(topic, group), groups_exchange(topic), group)
+
+
+@contextmanager
+def _surviving(ask: Conversation, last: str) -> Iterator[None]:
+    """Queues are made inside, this one last; have them survive a kill of the broker in the next moment.
+
+    RabbitMQ 3.10 remembers a quorum queue only seconds later, or when it makes the next one: killed before, the one it
+    made last comes back without a leader, and never answers again. So there is a next one.
+    """
+    new = not ask.is_there(last, of="queue")
+    yield
+    if new:
+        next_one = passing_queue(last)
+        ask.channel.queue_declare(next_one, durable=True, arguments={"x-queue-type": "quorum", "x-expires": 60_000})
+        ask.channel.queue_delete(next_one)
 
 
 def _lanes(topic: str, count: int) -> list[str]:
