@@ -25,6 +25,7 @@ from zlib import crc32
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.channel import Channel
 
 from reference.brokers import (
     Broker,
@@ -42,6 +43,8 @@ from reference.brokers.rabbitmq import RabbitMQBroker
 from reference.brokers.rabbitmq.asking import Conversation
 from reference.brokers.rabbitmq.link import Link
 from reference.brokers.rabbitmq.membership import Membership
+from reference.brokers.rabbitmq.topology import Topology
+from reference.brokers.rabbitmq.window import Window
 
 NewTopic = Callable[..., str]
 NewMessage = Callable[..., Message]
@@ -153,6 +156,18 @@ def distinct(member: Subscription, wanted: int, receive: Receive) -> list[bytes 
     while len(seen) < wanted:
         seen |= dict.fromkeys(values(receive(member, 1)))
     return list(seen)
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[None]:
+    """Grows by one whenever ``owner.name`` is called."""
+    calls, original = list[None](), getattr(owner, name)
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(None)
+        return original(*given, **named)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
 
 
 def values(deliveries: list[Delivery]) -> list[bytes | None]:
@@ -502,24 +517,49 @@ def test_a_topic_deleted_in_the_middle_is_named_and_the_others_go_on(
     assert distinct(member, 1500, receive) == [b"first", *(b"%d" % n for n in range(1500) if n != 700)]
 
 
-def test_a_message_that_ends_the_channel_every_time_is_named(
+def test_a_topic_that_one_may_not_write_to_is_refused_and_costs_the_others_one_channel(
     rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, manage: Callable[..., Any], receive: Receive,
-    group: Callable[..., Subscription],
+    group: Callable[..., Subscription], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A user who may write to one topic only: the other's messages are refused by name, and no neighbour is lost."""
-    allowed, forbidden, user = new_topic(1), new_topic(1), f"user-{uuid.uuid4().hex[:8]}"
+    """All its messages are named, no neighbour is lost, and nobody is asked again about what is known."""
+    allowed, forbidden, user = new_topic(1), new_topic(2), f"user-{uuid.uuid4().hex[:8]}"
     member = group(allowed)
     group(forbidden)
     vhost = quote(rabbitmq._address.vhost, safe="")
     manage("PUT", f"/users/{user}", {"password": "secret", "tags": ""})
     manage("PUT", f"/permissions/{vhost}/{user}", {"configure": "", "write": f"^{allowed}", "read": ""})
     url = f"amqp://{user}:secret@{rabbitmq._address.host}:{rabbitmq._address.port}/"
+    channels, questions = counting(monkeypatch, Window, "open"), counting(monkeypatch, Topology, "lanes")
     with RabbitMQBroker(url, timeout_s=30) as theirs:
-        calls = [(allowed, "a", "1"), (forbidden, "f", "2"), (forbidden, "f", "3"), (allowed, "a", "4")]
-        failures = refused(theirs, [message(*one) for one in calls])
+        call = [message(forbidden if n % 2 else allowed, f"k{n}", f"{n}") for n in range(4000)]
+        failures = refused(theirs, call)
     manage("DELETE", f"/users/{user}")
-    assert (list(failures), "ACCESS_REFUSED" in failures[1]) == ([1, 2], True)
-    assert distinct(member, 2, receive) == [b"1", b"4"]
+    assert (list(failures), {"ACCESS_REFUSED" in reason for reason in failures.values()}) == ([*range(1, 4000, 2)], {True})
+    assert (len(channels), len(questions)) == (2, 2)
+    assert distinct(member, 2000, receive) == [b"%d" % n for n in range(0, 4000, 2)]
+
+
+def test_a_message_that_ends_the_channel_every_time_is_found_and_named(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, receive: Receive, group: Callable[..., Subscription],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Though nobody says which it is: only those near it are sent one by one, and no neighbour is lost."""
+    topic = new_topic(1)
+    member = group(topic)
+    publish = Channel.basic_publish
+
+    def choking(channel: Channel, exchange: str, key: str, body: bytes, *more: Any, **named: Any) -> None:
+        if body == b"bad":
+            raise ValueError("it cannot be encoded")
+        publish(channel, exchange, key, body, *more, **named)
+
+    monkeypatch.setattr(Channel, "basic_publish", choking)
+    steps = counting(monkeypatch, Window, "hand_over")
+    bad = {1234, 3456}
+    failures = refused(rabbitmq, [message(topic, f"k{n}", "bad" if n in bad else f"{n}") for n in range(5000)])
+    assert (set(failures), {"cannot be encoded" in reason for reason in failures.values()}) == (bad, {True})
+    assert distinct(member, 4998, receive) == [b"%d" % n for n in range(5000) if n not in bad]
+    assert len(steps) < 400
 
 
 @pytest.mark.parametrize(

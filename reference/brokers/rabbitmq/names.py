@@ -18,6 +18,7 @@ __all__ = [
     "making_queue",
     "members_queue",
     "passing_queue",
+    "topic_of",
     "waiting_queue",
 ]
 
@@ -71,7 +72,12 @@ def waiting_queue(topic: str, delay_ms: int) -> str:
 
 def passing_queue(part: str) -> str:
     """A queue that is deleted at once, of the same topic as ``part``."""
-    return f"{part.partition('#')[0]}#passing#{uuid.uuid4().hex[:8]}"
+    return f"{topic_of(part)}#passing#{uuid.uuid4().hex[:8]}"
+
+
+def topic_of(part: str) -> str:
+    """The topic that this is, or is a part of."""
+    return part.partition("#")[0]
 
 
 def _unwritable(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from zlib import crc32
@@ -20,12 +21,13 @@ from reference.brokers.protocol import Headers, Message, NotConfirmed, UnknownGr
 from reference.brokers.rabbitmq.headers import SHORT, refusal, to_table
 from reference.brokers.rabbitmq.settings import MESSAGE
 from reference.brokers.rabbitmq.topology import Topology
-from reference.brokers.rabbitmq.window import Numbered, Ready, Window
+from reference.brokers.rabbitmq.window import Culprit, Numbered, Ready, Window
 
 __all__ = ["MAX_MESSAGE_BYTES", "RabbitMQPublisher"]
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024  # what RabbitMQ 4 takes unless it is told otherwise; 3.x takes 128 MiB
 WINDOW: Final = 1000  # unconfirmed at a time: covers a round trip to the disk, and may all be published again after a failure
+SMALLER: Final = {WINDOW: 30, 30: 1}
 CHUNK: Final = 100  # handed to the connection's thread at a time
 PERSISTENT: Final = int(MESSAGE["delivery_mode"])
 
@@ -43,7 +45,11 @@ class RabbitMQPublisher:
         self._closed = False
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
-        """See :meth:`Broker.publish`. A window at a time; one by one only after the broker ended the channel twice."""
+        """See :meth:`Broker.publish`. A window at a time, and a topic that we may not write to is left out from then on.
+
+        When the broker ended the channel and did not say over what, what was not settled is sent in small windows, then one
+        by one, until that is found; then the rest goes on a window at a time.
+        """
         if not 0 <= delay_s < math.inf:
             raise ValueError(f"no delay: {delay_s!r} s; it is a number of seconds, 0 for at once")
         with self._lock:
@@ -51,12 +57,7 @@ class RabbitMQPublisher:
                 raise RuntimeError("this broker is closed: connect again")
             call = _Call(enumerate(messages), self._topology, self._known, delay_s)
             try:
-                for size in (WINDOW, WINDOW):
-                    if not self._send(call, size):
-                        break
-                else:
-                    while self._send(call, 1):
-                        call.refuse_first()  # what ended the channel is known now, and the others go on
+                self._send_all(call)
             except BaseException:  # whatever it was, what is on its way must not be sent behind a later call's back
                 self._drop()
                 self._known.clear()
@@ -71,11 +72,30 @@ class RabbitMQPublisher:
                 self._window.link.close()
                 self._window = None
 
-    def _send(self, call: _Call, size: int) -> bool:
-        """Send all that may be sent; whether the broker ended the channel before it confirmed everything."""
+    def _send_all(self, call: _Call) -> None:
+        size, suspects = WINDOW, 0
+        while True:
+            ended = self._send(call, size, suspects)
+            if ended is None and not suspects:
+                return
+            if ended is None or self._learned(call, ended):  # none of the suspects would do it again
+                size, suspects = WINDOW, 0
+            elif size == 1:
+                call.refuse_first()
+                size, suspects = WINDOW, 0
+            else:
+                size, suspects = SMALLER[size], call.unsettled
+
+    def _learned(self, call: _Call, ended: Culprit) -> bool:
+        """Whether it is known over which topic the channel ended: ask about it again, or leave it out if that is no use."""
+        self._known.pop(ended.topic, None)
+        return bool(ended.topic) and call.distrust(ended)
+
+    def _send(self, call: _Call, size: int, most: int) -> Culprit | None:
+        """Send all that may be sent, or so many; over what the broker ended the channel before it confirmed everything."""
         window = self._connected()
         window.begin(call)
-        for chunk in call.chunks(window, min(size, CHUNK)):
+        for chunk in call.chunks(window, min(size, CHUNK), most or None):
             window.hand_over(chunk, room=size)
             if window.ended:
                 break
@@ -83,9 +103,8 @@ class RabbitMQPublisher:
             window.wait(0)
         if window.ended:
             call.again(window.unsettled(), window.ended)
-            self._known.clear()  # a topic may be gone: ask again
-            return True
-        return False
+            return window.ended_by
+        return None
 
     def _connected(self) -> Window:
         if self._window is not None and self._window.link.lost is not None:
@@ -107,21 +126,25 @@ class _Call:
     """The messages of one ``publish``, and what became of them."""
 
     def __init__(self, numbered: Iterator[Numbered], topology: Topology, known: _Known, delay_s: float) -> None:
-        self._numbered: Iterator[Numbered] = numbered
+        self._again, self._rest = deque[Numbered](), numbered
         self._topology, self._known, self._delay_s = topology, known, delay_s
+        self._first: Numbered | None = None  # of what was not settled when the channel ended last, and why it did
+        self._reason = ""
+        self._refused = dict[str, str]()  # topics
+        self._doubted = set[str]()  # topics, over which the channel has ended once
         self.failures: dict[int, str] = {}
         self.blocked: dict[tuple[str, str], str] = {}  # nothing more of these keys is sent
 
-    def chunks(self, window: Window, size: int) -> Iterator[list[Ready]]:
-        """What may be sent, ready for the wire."""
+    def chunks(self, window: Window, size: int, most: int | None) -> Iterator[list[Ready]]:
+        """What may be sent, ready for the wire; of the next ``most`` messages, or of all."""
         lanes = dict[str, tuple[str, ...]]()
-        refused = dict[str, str]()
+        refused = self._refused
         chunk: list[Ready] = []
         limit, blocked, tag, stem = window.link.frame_max, self.blocked, window.next_tag, window.stem
-        for numbered in self._numbered:
+        for numbered in itertools.islice(self._next(), most):
             topic, key, value, headers = numbered[1]
             if topic not in lanes:
-                lanes[topic] = self._lanes(topic, refused)
+                lanes[topic] = () if topic in refused else self._lanes(topic, refused)
             if blocked and (topic, key) in blocked:
                 self.failures[numbered[0]] = blocked[topic, key]
                 continue
@@ -150,15 +173,33 @@ class _Call:
         index, message = numbered
         self.failures[index] = self.blocked[message.topic, message.key] = reason
 
+    @property
+    def unsettled(self) -> int:
+        """How many messages are to be sent again."""
+        return len(self._again)
+
     def again(self, unsettled: list[Numbered], reason: str) -> None:
         """These were not settled when the channel ended: they come before the rest, in their order."""
-        self._unsettled, self._reason = unsettled, reason
-        self._numbered = itertools.chain(unsettled, self._numbered)
+        self._again.extendleft(reversed(unsettled))
+        self._first, self._reason = next(iter(unsettled), None), reason
 
     def refuse_first(self) -> None:
         """Sent alone, it ended the channel."""
-        if self._unsettled:
-            self.fail(next(self._numbered), self._reason)
+        if self._first is not None:
+            self.fail(self._again.popleft(), self._reason)
+
+    def distrust(self, culprit: Culprit) -> bool:
+        """Refuse the topic from here on, if it is no use to ask about it again; whether it was not refused before."""
+        new = culprit.topic not in self._refused
+        if new and (culprit.for_good or culprit.topic in self._doubted):
+            self._refused[culprit.topic] = self._reason
+        self._doubted.add(culprit.topic)
+        return new
+
+    def _next(self) -> Iterator[Numbered]:
+        while self._again:
+            yield self._again.popleft()
+        yield from self._rest
 
     def _lanes(self, topic: str, refused: dict[str, str]) -> tuple[str, ...]:
         """The exchanges among which a key's is found; none, and the reason, where there is no such topic or nobody in it."""

@@ -6,13 +6,14 @@ Killed at any line: messages leave in the order they were handed over, so what t
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pika import BasicProperties
 from pika.channel import Channel
@@ -20,12 +21,22 @@ from pika.exceptions import ChannelClosedByBroker
 
 from reference.brokers.protocol import BrokerUnavailable, Message
 from reference.brokers.rabbitmq.link import Link
+from reference.brokers.rabbitmq.names import topic_of
 from reference.brokers.rabbitmq.topology import Topology, no_group
 
-__all__ = ["Numbered", "Ready", "Window"]
+__all__ = ["Culprit", "Numbered", "Ready", "Window"]
+
+EXCHANGE: Final = re.compile(r"exchange '(?P<name>.*)' in vhost")
 
 Numbered = tuple[int, Message]
 Ready = tuple[int, Numbered, str, str, bytes, BasicProperties]  # delivery tag, message, exchange, routing key, body, …
+
+
+class Culprit(NamedTuple):
+    """The topic over which the broker ended a channel, if it said so, and whether it would do so again."""
+
+    topic: str = ""
+    for_good: bool = False
 
 
 class Outcome(Protocol):
@@ -46,7 +57,7 @@ class Window:
 
     def open(self) -> None:
         """A new channel; what was on the old one is forgotten."""
-        self.stem, self.next_tag, self.ended = f"{uuid.uuid4().hex[:8]}-", 1, ""
+        self.stem, self.next_tag, self.ended, self.ended_by = f"{uuid.uuid4().hex[:8]}-", 1, "", Culprit()
         self._unsettled: dict[int, Numbered] = {}
         self._handed = deque[list[Ready]]()  # to the connection's thread, which has not taken them yet: there may be several
         self._sent = self._settled = self._enough = 0
@@ -108,6 +119,8 @@ class Window:
     def _on_ended(self, channel: Channel, error: Exception) -> None:
         if channel is self._opening:  # not an earlier one
             reason = error.reply_text if isinstance(error, ChannelClosedByBroker) else str(error)
+            if isinstance(error, ChannelClosedByBroker) and (named := EXCHANGE.search(reason)):
+                self.ended_by = Culprit(topic_of(named["name"]), for_good=error.reply_code == 403)
             self.ended = self.ended or f"refused by {self._topology.address.url}: {reason}"
             self._wake()
 
