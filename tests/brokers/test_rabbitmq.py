@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import json
 import socket
 import struct
@@ -23,6 +24,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 import pika
+import psutil
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.channel import Channel
@@ -1014,6 +1016,59 @@ def test_a_closed_broker_closes_its_members_and_leaves_no_thread(
         with pytest.raises(RuntimeError, match="closed"):
             ask()
     assert set(threading.enumerate()) <= threads
+
+
+def test_closing_takes_one_timeout_however_many_wait_for_it(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members whose goodbye is not answered, and a call of another thread that does not end: it is ended, and says so."""
+    topic, publishing, go_on = new_topic(1), threading.Event(), threading.Event()
+    other, ended = RabbitMQBroker(own_url(rabbitmq), timeout_s=4), list[BaseException]()
+    for n in range(8):
+        other.subscribe([topic], group=f"{topic}-{n}")
+
+    class Endless(list[Message]):
+        """Waits in the middle of being walked."""
+
+        def __iter__(self) -> Iterator[Message]:
+            yield message(topic)
+            publishing.set()
+            go_on.wait(60)
+            yield message(topic)
+
+    def publish() -> None:
+        try:
+            other.publish(Endless())
+        except BaseException as error:
+            ended.append(error)
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    assert publishing.wait(60)
+    monkeypatch.setattr(Link, "_close", lambda link: None)
+    started = time.monotonic()
+    other.close()
+    took = time.monotonic() - started
+    go_on.set()
+    publisher.join(60)
+    assert took < 16  # nine times four, one after the other
+    assert [type(error) for error in ended] == [BrokerUnavailable]
+
+
+def test_a_connection_that_ended_keeps_no_socket(rabbitmq: RabbitMQBroker) -> None:
+    """Nor does one that never came about; without waiting for the garbage collector."""
+    nobody = RabbitMQBroker("amqp://127.0.0.1:9")
+    gc.disable()
+    try:
+        before = psutil.Process().num_fds()
+        for _ in range(5):
+            Link(rabbitmq._address, name="short", timeout_s=30, on_lost=lambda: None).drop()
+            Link(rabbitmq._address, name="short", timeout_s=30, on_lost=lambda: None).close()
+            with pytest.raises(BrokerUnavailable):
+                Link(nobody._address, name="short", timeout_s=30, on_lost=lambda: None)
+        assert psutil.Process().num_fds() == before
+    finally:
+        gc.enable()
 
 
 # -- lag ---------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ topics and groups are made of :mod:`reference.brokers.rabbitmq.topology`; each s
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,12 +135,19 @@ class RabbitMQBroker:
         self.capabilities.demand("replay_by_time", of=self.url)
 
     def close(self) -> None:
-        """Close what was subscribed here and let go of the broker; anything not confirmed by then was never promised."""
+        """Close what was subscribed here and let go of the broker; anything not confirmed by then was never promised.
+
+        All of it shares one ``timeout_s``; a ``publish`` that another thread has not finished by then is ended.
+        """
         with self._lock:
             self._closed = True
-        for member in self._here():
-            member.leave()
-        self._publisher.close()
+        by, members = time.monotonic() + self._timeout_s, self._here()
+        self._publisher.stop()
+        for member in members:
+            member.go()
+        for member in members:
+            member.leave(by=by)
+        self._publisher.close(by=by)
 
     def _here(self) -> list[Membership]:
         with self._lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ class Link:
         self.lost: str | None = None
         self.blocked = ""  # why the broker takes no messages just now
         self._opened = threading.Event()
+        self._ending = threading.Lock()  # between a call from anywhere and the end of what would take it
         self._closed_by: BaseException = exceptions.ConnectionClosed(0, "ended")
         self._connection = _Connection(
             address.parameters(name=name, timeout_s=timeout_s),
@@ -59,19 +61,24 @@ class Link:
 
     def call(self, do: Callable[[], None]) -> None:
         """Have ``do`` run on the connection's thread, soon; never, if the connection is lost before."""
-        if self.lost is None:
-            self._connection.ioloop.add_callback_threadsafe(do)
+        with self._ending:
+            if self.lost is None:
+                self._connection.ioloop.add_callback_threadsafe(do)
 
-    def close(self) -> None:
-        """Say goodbye, and wait until the broker has heard all that was called before."""
+    def say_goodbye(self) -> None:
+        """Behind all that was called before; without waiting for it."""
         self.call(self._close)
-        self._thread.join(self._timeout_s)
+
+    def close(self, *, by: float | None = None) -> None:
+        """Say goodbye, and wait until the broker has heard all that was called before; until ``by`` on the monotonic clock."""
+        self.say_goodbye()
+        self._thread.join(self._timeout_s if by is None else max(0.0, by - time.monotonic()))
         self.drop()
 
     def drop(self) -> None:
         """End the connection without a word: nothing that may still be on its way is sent any more."""
         self.call(self.abort)
-        self._thread.join(self._timeout_s)
+        self._thread.join(self._timeout_s)  # nobody is asked: it takes no time
 
     def abort(self) -> None:
         """:meth:`drop`, for the connection's own thread."""
@@ -88,7 +95,9 @@ class Link:
             reason = f"is not served any more: {type(error).__name__}: {error}"
             raise
         finally:
-            self.lost = reason
+            with self._ending:
+                self.lost = reason
+            self._connection.ioloop.close()  # nothing is called any more
             self._opened.set()
             self._on_lost()
 

@@ -105,17 +105,27 @@ class Membership:
             self._settling = True
             self._link.call(self._settle)
 
-    def leave(self) -> None:
-        """Give everything back, and wait until the broker has it; also for a link that is only being made elsewhere."""
+    def go(self) -> None:
+        """Begin to leave: what was called before and has not reached the broker yet goes first."""
         with self.news:
             if self.closed:
                 return
             self.closed = True
             self.news.notify_all()
-        if self._link is not None and not self.lost:
+        if self._link is not None:
             self._link.call(self._give_all_back)
-            self._link.close()
-        if self._connecting.acquire(timeout=self._timeout_s):
+            self._link.say_goodbye()
+
+    def leave(self, *, by: float | None = None) -> None:
+        """Give everything back, and wait until the broker has it; also for a link that is only being made elsewhere.
+
+        Until ``by`` on the monotonic clock, or for ``timeout_s``.
+        """
+        by = time.monotonic() + self._timeout_s if by is None else by
+        self.go()
+        if self._link is not None:
+            self._link.close(by=by)
+        if self._connecting.acquire(timeout=max(0.0, by - time.monotonic())):
             self._connecting.release()
 
     def counted(self, topic: str) -> int:

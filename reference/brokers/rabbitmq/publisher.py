@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -53,8 +54,7 @@ class RabbitMQPublisher:
         if not 0 <= delay_s < math.inf:
             raise ValueError(f"no delay: {delay_s!r} s; it is a number of seconds, 0 for at once")
         with self._lock:
-            if self._closed:
-                raise RuntimeError("this broker is closed: connect again")
+            self._demand_open()
             call = _Call(enumerate(messages), self._topology, self._known, delay_s)
             try:
                 self._send_all(call)
@@ -65,12 +65,23 @@ class RabbitMQPublisher:
             if call.failures:
                 raise NotConfirmed(call.failures)
 
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self._closed = True
+
+    def close(self, *, by: float) -> None:
+        """Let a call of another thread end, but no later than ``by`` on the monotonic clock: then its connection goes."""
+        self.stop()
+        if not self._lock.acquire(timeout=max(0.0, by - time.monotonic())):
+            if (window := self._window) is not None:
+                window.link.drop()
+            return
+        try:
             if self._window is not None:
-                self._window.link.close()
+                self._window.link.close(by=by)
                 self._window = None
+        finally:
+            self._lock.release()
 
     def _send_all(self, call: _Call) -> None:
         size, suspects = WINDOW, 0
@@ -112,9 +123,14 @@ class RabbitMQPublisher:
         if self._window is None:
             self._known.clear()  # the broker may have been started again, and have forgotten what was made just before
             self._window = Window(self._topology, self._timeout_s)
+            self._demand_open()  # whoever closes may not have seen this window
         elif self._window.ended:
             self._window.open()
         return self._window
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this broker is closed: connect again")
 
     def _drop(self) -> None:
         if self._window is not None:
