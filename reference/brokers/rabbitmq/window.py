@@ -56,12 +56,14 @@ class Window:
         self.open()
 
     def open(self) -> None:
-        """A new channel; what was on the old one is forgotten."""
-        self.stem, self.next_tag, self.ended, self.ended_by = f"{uuid.uuid4().hex[:8]}-", 1, "", Culprit()
-        self._unsettled: dict[int, Numbered] = {}
-        self._handed = deque[list[Ready]]()  # to the connection's thread, which has not taken them yet: there may be several
-        self._sent = self._settled = self._enough = 0
-        self._channel: Channel | None = None
+        """A new channel; what was on the old one is forgotten, and what it may still say is not listened to."""
+        with self._news:
+            self.stem, self.next_tag, self.ended, self.ended_by = f"{uuid.uuid4().hex[:8]}-", 1, "", Culprit()
+            self._unsettled: dict[int, Numbered] = {}
+            self._handed = deque[list[Ready]]()  # to the connection's thread, which has not taken them yet: there may be several
+            self._sent = self._settled = self._enough = 0
+            self._channel: Channel | None = None
+            self._opening: Channel | None = None
         self.link.call(self._open)
         self._until(lambda: self._channel is not None, "open a channel")
 
@@ -105,19 +107,24 @@ class Window:
             self._news.notify_all()
 
     def _open(self) -> None:
-        self._opening = self.link.connection.channel(on_open_callback=self._on_open)
-        self._opening.add_on_close_callback(self._on_ended)
+        if self._opening is None:  # asked for twice, when the first ended before it was there
+            self._opening = self.link.connection.channel(on_open_callback=self._on_open)
+            self._opening.add_on_close_callback(self._on_ended)
 
     def _on_open(self, channel: Channel) -> None:
         channel.add_on_return_callback(self._on_returned)
-        channel.confirm_delivery(self._on_settled, callback=lambda _: self._on_ready(channel))
+        channel.confirm_delivery(partial(self._on_settled, channel), callback=lambda _: self._on_ready(channel))
 
     def _on_ready(self, channel: Channel) -> None:
-        self._channel = channel
-        self._wake()
+        with self._news:
+            if channel is self._opening:
+                self._channel = channel
+                self._wake()
 
     def _on_ended(self, channel: Channel, error: Exception) -> None:
-        if channel is self._opening:  # not an earlier one
+        with self._news:
+            if channel is not self._opening:
+                return
             reason = error.reply_text if isinstance(error, ChannelClosedByBroker) else str(error)
             if isinstance(error, ChannelClosedByBroker) and (named := EXCHANGE.search(reason)):
                 self.ended_by = Culprit(topic_of(named["name"]), for_good=error.reply_code == 403)
@@ -140,21 +147,26 @@ class Window:
             channel.close()
             self._wake()
 
-    def _on_returned(self, _channel: Channel, _method: Any, properties: BasicProperties, _body: bytes) -> None:
-        numbered = self._unsettled.get(int(str(properties.message_id).rpartition("-")[2]))
-        if numbered is not None and self._call is not None:
-            self._call.fail(numbered, no_group(numbered[1].topic))
+    def _on_returned(self, channel: Channel, _method: Any, properties: BasicProperties, _body: bytes) -> None:
+        with self._news:
+            if channel is self._channel and not self.ended and self._call is not None:
+                numbered = self._unsettled.get(int(str(properties.message_id).rpartition("-")[2]))
+                if numbered is not None:
+                    self._call.fail(numbered, no_group(numbered[1].topic))
 
-    def _on_settled(self, frame: Any) -> None:
+    def _on_settled(self, channel: Channel, frame: Any) -> None:
         """A confirm, or a refusal, of one message or of all up to it; a returned message is confirmed as well."""
-        method, unsettled = frame.method, self._unsettled
-        last = method.delivery_tag
+        with self._news:
+            if channel is self._channel and not self.ended:
+                self._settle(frame.method)
+
+    def _settle(self, method: Any) -> None:
+        last, unsettled = method.delivery_tag, self._unsettled
         tags = list(itertools.takewhile(lambda tag: tag <= last, unsettled)) if method.multiple else [last]
         settled = [numbered for tag in tags if (numbered := unsettled.pop(tag, None))]
         if method.NAME == "Basic.Nack" and self._call is not None:
             for numbered in settled:
                 self._call.fail(numbered, f"refused by {self._topology.address.url}: it could not store the message")
-        with self._news:
-            self._settled += len(settled)
-            if self._settled >= self._enough:
-                self._news.notify_all()
+        self._settled += len(settled)
+        if self._settled >= self._enough:
+            self._news.notify_all()
