@@ -11,12 +11,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from pika import BasicProperties
 from pika.channel import Channel
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker, NoFreeChannels
 
 from reference.brokers.protocol import BrokerUnavailable
 from reference.brokers.rabbitmq.lane import Lane
@@ -222,7 +223,8 @@ class Membership:
             return
         for lane in self.lanes:
             if lane.channel is None and self.gone is None:
-                self._attach(link, lane, lambda _: None)
+                with suppress(NoFreeChannels):  # those given back are still closing: at the next look
+                    self._attach(link, lane, lambda _: None)
         if self._control is not None and self._control.is_open:
             for topic in self._topics:
                 self._say_if_hungry(self._control, topic)

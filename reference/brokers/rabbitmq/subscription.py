@@ -21,7 +21,10 @@ __all__ = ["RabbitMQSubscription"]
 class RabbitMQSubscription:
     """See :class:`~reference.brokers.protocol.Subscription`. Acks are written as soon as the connection's thread runs.
 
-    ``attempt`` is the broker's count: what a member had fetched ahead when it left counts as delivered to it.
+    ``attempt`` is the broker's count and this member's own: what a member had fetched ahead when it left counts as delivered
+    to it once, however often it had nacked it. So ``attempt``, and what ``after`` of dead letters is held against, may fall
+    when a lane changes hands: at least ``after`` deliveries, and more where members come and go. Only the broker could count
+    across members, and to hand a nack back to it gives up the lane's order.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class RabbitMQSubscription:
         self._dead_letters, self._dead_after = dead_letters, dead_letters.after if dead_letters else None
         prefetch = PREFETCH if dead_letters is None else min(PREFETCH, PREFETCH_WITH_DEAD_LETTERS)
         self.membership = Membership(topology, group=group, prefetch=prefetch, timeout_s=timeout_s)
+        self._counts: dict[str, int] = {}  # partitions, when we joined last
         self._first = 0  # the lane that is served first next time
         self._join()
 
@@ -78,7 +82,8 @@ class RabbitMQSubscription:
 
     def _join(self) -> None:
         """Each time anew: a broker that was killed may have forgotten the queues it made in the moment before."""
-        self.membership.connect(self._topology.join(self._topics, self._group, self._dead_letters))
+        self._counts = self._topology.join(self._topics, self._group, self._dead_letters, before=self._counts)
+        self.membership.connect(self._counts)
 
     def _take(self, limit: int) -> list[Delivery]:
         """Handed out only when all of them are built: what fails strands nobody."""

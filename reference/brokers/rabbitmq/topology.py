@@ -82,15 +82,23 @@ class Topology:
                 raise UnknownGroup(no_group(topic))
         return tuple(_lanes(topic, count))
 
-    def join(self, topics: Sequence[str], group: str, dead_letters: DeadLetters | None) -> dict[str, int]:
+    def join(
+        self, topics: Sequence[str], group: str, dead_letters: DeadLetters | None, *, before: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
         """Make the group's queues, unless they are there; by topic, how many partitions there are.
 
-        Raises :class:`UnknownTopic`, and :class:`ValueError` when they are there with other dead letters.
+        ``before`` says how many there were when this member joined before: what is still there is not made once more.
+        Raises :class:`UnknownTopic`, and :class:`ValueError` when they are there with other dead letters, or are too many.
         """
         check_group(group)
         with self._asking.conversation() as ask, _explained():
             counts = {topic: self._partitions(ask, topic) for topic in topics}
-            return {topic: self._join(ask, topic, group, dead_letters, count) for topic, count in counts.items()}
+            self._demand_channels(ask, group, counts)
+            return {
+                topic: count if (before or {}).get(topic) == count and _is_listed(ask, topic, group)
+                else self._join(ask, topic, group, dead_letters, count)
+                for topic, count in counts.items()
+            }  # fmt: skip
 
     def waiting_room(self, topic: str, delay_s: float) -> str:
         """The exchange that leads to ``topic`` after ``delay_s``: one queue for each delay, since a queue's messages leave
@@ -155,6 +163,15 @@ class Topology:
             count += 1
         return count
 
+    def _demand_channels(self, ask: Conversation, group: str, counts: Mapping[str, int]) -> None:
+        lanes = sum(counts.values())
+        if lanes + 1 > ask.channel_max:  # one for being counted
+            raise ValueError(
+                f"group {group!r} would have {lanes} lanes, one for each partition of its topics, and a connection to "
+                f"{self.address.url} has {ask.channel_max} channels (channel_max), one of which is the member's own: subscribe "
+                "to fewer topics at a time, or raise channel_max in the broker's configuration and in the address"
+            )
+
     def _join(self, ask: Conversation, topic: str, group: str, dead_letters: DeadLetters | None, count: int) -> int:
         """Until it has a queue for every lane there is: the topic may be deleted, and made again with more, meanwhile."""
         joined = 0
@@ -197,6 +214,14 @@ def _be_listed(ask: Conversation, topic: str, group: str) -> None:
     """The last thing that is made for a group."""
     ask.channel.exchange_declare(groups_exchange(topic), "direct", durable=True)
     ask.channel.queue_bind(members_queue(topic, group), groups_exchange(topic), group)
+
+
+def _is_listed(ask: Conversation, topic: str, group: str) -> bool:
+    """Whether the group has the queue that is made last; then it is listed, once more."""
+    if not ask.is_there(members_queue(topic, group), of="queue"):
+        return False
+    _be_listed(ask, topic, group)
+    return True
 
 
 @contextmanager
