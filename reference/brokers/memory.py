@@ -87,6 +87,7 @@ class MemoryBroker:
         only: Mapping[str, str] | None = None,
     ) -> MemorySubscription:
         if dead_letters is not None:
+            dead_letters.check(topics)
             CAPABILITIES.demand("dead_letters", of=self.url)
         if only:
             CAPABILITIES.demand("filters", of=self.url)

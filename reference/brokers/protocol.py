@@ -66,7 +66,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetters:
-    """Where the broker itself moves a message of a group that has been delivered ``after`` times without an ack."""
+    """Where the broker itself moves a message of a group that has been delivered ``after`` times without an ack.
+
+    At least so often, and exactly so while one member keeps it: where members count nacks themselves, one that leaves takes
+    its own count with it. A broker may also count what was only fetched. The note on ``dead_letters`` among its capabilities
+    says so.
+    """
 
     topic: str
     after: int
@@ -74,6 +79,11 @@ class DeadLetters:
     def __post_init__(self) -> None:
         if self.after < 1:
             raise ValueError(f"a message is delivered at least once before it is dead: after must be 1 or more, got {self.after}")
+
+    def check(self, topics: Sequence[str]) -> None:
+        """Raise :class:`ValueError` where a dead letter would come back to the group of these topics, for ever."""
+        if self.topic in topics:
+            raise ValueError(f"dead letters of topic {self.topic!r} would go round in it for ever: name a topic of their own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,8 +221,9 @@ class Broker(Protocol):
         """Join ``group`` where it stood. A new group begins at the topics' beginning, or now: see ``replay_by_offset``.
 
         With ``dead_letters`` the broker moves what failed too often; ``only`` takes messages that carry these headers, and
-        no others. Both belong to the group and are fixed by its first subscription. Raises :class:`UnknownTopic`, and
-        :class:`NotOffered` for an option that is not among the broker's capabilities.
+        no others. Both belong to the group and are fixed by its first subscription. Raises :class:`UnknownTopic`,
+        :class:`NotOffered` for an option that is not among the broker's capabilities, and :class:`ValueError` for dead
+        letters that would go to one of ``topics``.
         """
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:

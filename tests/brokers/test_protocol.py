@@ -464,6 +464,14 @@ def test_the_broker_moves_what_failed_too_often(
     assert (failed, done, letter.key, letter.value, letter.group) == (5, {b"good"}, b"k", b"poison", dead)
 
 
+def test_dead_letters_that_would_come_back_are_refused(broker: Broker, new_topic: NewTopic) -> None:
+    """To a topic of the group itself they would go round for ever; nothing is made of it."""
+    topic, other = new_topic(1), new_topic(1)
+    with pytest.raises(ValueError, match=f"dead letters of topic '{topic}' would go round"):
+        broker.subscribe([other, topic], group=other, dead_letters=DeadLetters(topic=topic, after=5))
+    broker.subscribe([other, topic], group=other).close()
+
+
 # -- time --------------------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,7 @@ class KafkaBroker:
     ) -> KafkaSubscription:
         self._demand_open()
         if dead_letters is not None:
+            dead_letters.check(topics)
             CAPABILITIES.demand("dead_letters", of=self.url)
         if only:
             CAPABILITIES.demand("filters", of=self.url)

@@ -75,6 +75,7 @@ class PubSubBroker:
         if not topics:
             raise ValueError("subscribe to at least one topic")
         if dead_letters is not None:
+            dead_letters.check(topics)
             self._capabilities.demand("dead_letters", of=self.url)
         if only:
             self._capabilities.demand("filters", of=self.url)

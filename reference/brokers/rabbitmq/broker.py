@@ -40,8 +40,10 @@ CAPABILITIES: Final = Capabilities(
     repeated_headers=True,
     max_message_bytes=MAX_MESSAGE_BYTES,
     notes={
-        "dead_letters": "the broker counts what was fetched as delivered: what a member that went had fetched and never looked at"
-        " has fewer attempts left, so choose 'after' with room for members that come and go",
+        "dead_letters": "at least 'after' deliveries: a member counts its nacks itself, for handing them to the broker gives up"
+        " order, and a member that leaves takes its own count with it. The broker counts what was fetched as delivered: what a"
+        " member that went had fetched and never looked at has fewer attempts left, so choose 'after' with room for members"
+        " that come and go",
         "replay_by_offset": "a queue forgets what was acked; keep events in a table, or in a stream, another kind of queue",
         "replay_by_time": "a queue forgets what was acked; publish again from where the events are kept",
         "transactions": "AMQP's cover one channel and are slow; an outbox does what people want them for",
@@ -89,13 +91,17 @@ class RabbitMQBroker:
 
         A topic for dead letters is made if it is not there. While no group has subscribed to it, the broker keeps what it
         moves in the queue it came from, and tries again every three minutes: nothing is lost, and nothing is in the way.
-        ``after`` counts nacks, and members that went, or crashed, with the message fetched: nobody can tell which of them had
-        begun with it, so a message that never failed may be moved where members come and go more often than that.
+        ``after`` counts the nacks of the member that has the message, and members that went, or crashed, with it fetched.
+        Nobody can tell which of them had begun with it, so a message that never failed may be moved where members come and go
+        more often than that. And a member that leaves takes its own count of nacks with it, which is one delivery to the
+        broker: a message that always fails is delivered at least ``after`` times, and more often where members come and go.
         """
         if only is not None:
             self.capabilities.demand("filters", of=self.url)
         if not topics:
             raise ValueError("subscribe to at least one topic")
+        if dead_letters is not None:
+            dead_letters.check(topics)
         self._demand_open()
         member = RabbitMQSubscription(self._topology, topics, group=group, dead_letters=dead_letters, timeout_s=self._timeout_s)
         with self._lock:
