@@ -1,16 +1,16 @@
 """A member's place in a RabbitMQ consumer group: in line for every lane, and counted among the members.
 
 Every member consumes from every lane of its topics; the broker has one of them active on each and the others wait in line.
-A member that is active on more than its share goes to the end of the line. When one goes, or is killed, the broker takes
-back what it had not acked and gives it to the next in one step, so a lane stays in order.
+A member that is active on more than its share (:mod:`reference.brokers.rabbitmq.sharing`) goes to the end of the line. When
+one goes, or is killed, the broker takes back what it had not acked and gives it to the next in one step, so a lane stays in
+order.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -22,8 +22,9 @@ from pika.exceptions import ChannelClosedByBroker, NoFreeChannels
 from reference.brokers.protocol import BrokerUnavailable
 from reference.brokers.rabbitmq.lane import Lane
 from reference.brokers.rabbitmq.link import Link, close_at_once
-from reference.brokers.rabbitmq.names import lane_queue, members_queue
+from reference.brokers.rabbitmq.names import lane_queue
 from reference.brokers.rabbitmq.settings import CHANNEL
+from reference.brokers.rabbitmq.sharing import Sharing
 from reference.brokers.rabbitmq.topology import Topology
 
 __all__ = ["PREFETCH", "PREFETCH_WITH_DEAD_LETTERS", "Membership"]
@@ -53,8 +54,7 @@ class Membership:
         self.closed = False
         self.gone: str | None = None  # a queue that is not there any more
         self._settling = False
-        self._control: Channel | None = None
-        self._hungry = set[str]()  # topics of which we have no lane
+        self._sharing = Sharing(group, news=self.news, give_back=self._give_back)
         self._joined = threading.Event()
         self._connecting = threading.Lock()
         self._link: Link | None = None
@@ -131,7 +131,7 @@ class Membership:
 
     def counted(self, topic: str) -> int:
         """How often this member is among the consumers of the group's members' queue."""
-        return (topic in self._topics) + (topic in self._hungry)
+        return self._sharing.counted(topic)
 
     def unsettled(self) -> dict[tuple[str, int], int]:
         """By partition, what the broker has given to this member and not heard of since, up to this moment."""
@@ -153,20 +153,13 @@ class Membership:
 
         def in_line(lane: Lane) -> None:
             missing.discard(lane)
-            if not missing and self._control is None:
-                self._control = link.connection.channel(on_open_callback=self._be_counted)
+            if not missing:
+                self._sharing.be_counted(link, then=self._joined.set, on_closed=partial(self._on_channel_closed, None))
 
-        self._control = None
-        self._hungry.clear()
+        self._sharing.begin(self._topics, self.lanes)
         for lane in self.lanes:
             self._attach(link, lane, in_line)
         link.connection.ioloop.call_later(LOOK_EVERY_S, lambda: self._look(link))
-
-    def _be_counted(self, channel: Channel) -> None:
-        channel.add_on_close_callback(lambda _, error: self._on_channel_closed(None, channel, error))
-        for topic in self._topics:
-            members = members_queue(topic, self.group)
-            channel.basic_consume(members, lambda *_: None, auto_ack=True, callback=lambda _: self._joined.set())
 
     def _attach(self, link: Link, lane: Lane, then: Callable[[Lane], None]) -> None:
         def on_open(channel: Channel) -> None:
@@ -215,60 +208,31 @@ class Membership:
             for lane in self.lanes:
                 if lane.unsettled or lane.rejected:
                     lane.settle()
-                self._let_go(lane)
+                self._sharing.let_go(lane)
 
     def _look(self, link: Link) -> None:
-        """Once a second: who else is in the group, and is that our share?"""
+        """Once a second: be in line again for what we gave away, and give away what is more than our share."""
         if link is not self._link or self.closed or not link.connection.is_open:
             return
         for lane in self.lanes:
             if lane.channel is None and self.gone is None:
                 with suppress(NoFreeChannels):  # those given back are still closing: at the next look
                     self._attach(link, lane, lambda _: None)
-        if self._control is not None and self._control.is_open:
-            for topic in self._topics:
-                self._say_if_hungry(self._control, topic)
-                self._control.queue_declare(members_queue(topic, self.group), passive=True, callback=partial(self._share, topic))
+        self._sharing.look()
         link.connection.ioloop.call_later(LOOK_EVERY_S, lambda: self._look(link))
 
-    def _say_if_hungry(self, control: Channel, topic: str) -> None:
-        """Who has nothing is counted twice: shares get smaller, until somebody gives it something.
-
-        With four lanes for three members, rounded up, two would else have two each for ever.
-        """
-        hungry, tag = not any(lane.active for lane in self.lanes if lane.topic == topic), f"hungry for {topic}"
-        if hungry and topic not in self._hungry:
-            self._hungry.add(topic)
-            control.basic_consume(members_queue(topic, self.group), lambda *_: None, auto_ack=True, consumer_tag=tag)
-        elif not hungry and topic in self._hungry:
-            self._hungry.discard(topic)
-            control.basic_cancel(tag)
-
-    def _share(self, topic: str, answer: Any) -> None:
-        """Give away what is more than our share, rounded up: first what is leaving already, then what has least to do."""
-        with self.news:
-            active = [lane for lane in self.lanes if lane.topic == topic and lane.active]
-            surplus = len(active) - math.ceil(self._topics[topic] / max(1, answer.method.consumer_count))
-            for n, lane in enumerate(sorted(active, key=lambda lane: (not lane.leaving, len(lane.unsettled)))):
-                lane.leaving = n < surplus
-                self._let_go(lane)
-
-    def _let_go(self, lane: Lane) -> None:
-        """Give a lane away, once nothing of it is with the application; at the next look we are in line for it again."""
-        if lane.leaving and not lane.handed and lane.resume_at <= time.monotonic():
-            self._give_back([lane])
-
-    def _give_back(self, lanes: Iterable[Lane]) -> None:
-        for lane in lanes:
-            channel = lane.channel
-            if channel is not None and channel.is_open:
-                lane.settle()
-                lane.lose()
-                close_at_once(channel)
+    @staticmethod
+    def _give_back(lane: Lane) -> None:
+        channel = lane.channel
+        if channel is not None and channel.is_open:
+            lane.settle()
+            lane.lose()
+            close_at_once(channel)
 
     def _give_all_back(self) -> None:
         with self.news:
-            self._give_back(self.lanes)
+            for lane in self.lanes:
+                self._give_back(lane)
 
     @staticmethod
     def _ask_all(lanes: list[Lane], asked: list[threading.Event]) -> None:
