@@ -89,7 +89,7 @@ class RabbitMQPublisher:
             ended = self._send(call, size, suspects)
             if ended is None and not suspects:
                 return
-            if ended is None or self._learned(call, ended):  # none of the suspects would do it again
+            if ended is None or self._learned(call, ended) or not call.unsettled:  # no suspect would do it again
                 size, suspects = WINDOW, 0
             elif size == 1:
                 call.refuse_first()
