@@ -45,7 +45,7 @@ class Sharing:
             for topic in self._topics:
                 channel.basic_consume(self._members(topic), lambda *_: None, auto_ack=True, callback=lambda _: then())
 
-        if self._control is None:
+        if self._control is None and link.connection.is_open:  # a connection that is lost while we join closes our lanes first
             self._control = link.connection.channel(on_open_callback=on_open)
 
     def counted(self, topic: str) -> int:
