@@ -37,7 +37,7 @@ lint: setup
 
 test: export FOR_TESTS := 1
 test: lint
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --cov=reference --cov-report=term </dev/null
+	@$(BIN)/python -m pytest -n $(PROCESSES) --cov=reference --cov-report=term </dev/null
 
 notebooks: setup
 	@$(BIN)/python -m labs.execute

@@ -11,8 +11,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from reference.stack import Endpoints, StackError, endpoints, erase, up
 from reference.stack.catalog import SERVICES
@@ -73,12 +75,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[SESSION].close()
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that deals them out reads the mark
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A notebook's cells run in one process and in order, also when tests are dealt out to several."""
-    for item in items:
-        if type(item).__name__ == "IPyNbCell":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+class Dealer(LoadScopeScheduling):
+    """Deals tests out to processes one by one, but a notebook, or a module that starts something once, as a whole."""
+
+    WHOLE = (
+        ".ipynb", "labs/test_notebooks.py", "delivery/test_cdc.py", "delivery/test_idempotency.py", "stack/test_binder.py",
+        "stack/test_rabbitmq.py",
+    )  # fmt: skip
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return path if path.endswith(self.WHOLE) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealer:
+    return Dealer(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)

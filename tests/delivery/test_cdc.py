@@ -26,8 +26,6 @@ from reference.delivery.relay import Relay
 from reference.event import Event
 from reference.stack import Endpoints
 
-pytestmark = pytest.mark.xdist_group("cdc")  # what they share is started once
-
 Conn = psycopg.Connection[Any]
 Connect = Callable[..., Conn]
 Write = Callable[..., None]

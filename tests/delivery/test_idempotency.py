@@ -40,8 +40,6 @@ from reference.delivery.idempotency import (
 )
 from reference.stack import Endpoints
 
-pytestmark = pytest.mark.xdist_group("idempotency")  # what they share is started once
-
 LONG = timedelta(minutes=5)
 SHORT = timedelta(milliseconds=50)
 THREADS = 8

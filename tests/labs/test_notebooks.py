@@ -19,8 +19,6 @@ from reference.lab import Lab
 from reference.orders import handlers
 from reference.stack import Endpoints
 
-pytestmark = pytest.mark.xdist_group("labs")  # what they share is started once
-
 LABS = Path(__file__).parents[2] / "labs"
 NOTEBOOKS = sorted(LABS.glob("*.ipynb"))
 EXERCISES = {  # notebook → function in the exercise cell → (check, its solution's name)

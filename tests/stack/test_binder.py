@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("binder")  # what they share is started once
-
 ROOT = Path(__file__).parents[2]
 
 

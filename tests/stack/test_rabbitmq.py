@@ -29,8 +29,6 @@ from reference.stack.home import Home
 from reference.stack.processes import processes
 from reference.stack.rabbitmq import RabbitMQ
 
-pytestmark = pytest.mark.xdist_group("rabbitmq node")  # what they share is started once
-
 ONLY = ["rabbitmq"]
 
 
