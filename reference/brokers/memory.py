@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from reference.brokers.protocol import Capabilities, DeadLetters, Delivery, Message, NotConfirmed, UnknownTopic
+from reference.brokers.text import is_utf8
 
 __all__ = ["MemoryBroker"]
 
@@ -151,7 +152,7 @@ class MemoryBroker:
         if len(message.value) > CAPABILITIES.max_message_bytes:
             return f"{len(message.value)} bytes, over {CAPABILITIES.max_message_bytes}"
         texts = [message.key, message.value, *(text for pair in message.headers for text in pair)]
-        if any(isinstance(text, str) and not _is_utf8(text) for text in texts):
+        if any(isinstance(text, str) and not is_utf8(text) for text in texts):
             return "cannot be written as UTF-8"
         return "behind a refused event of the same key" if (message.topic, message.key) in blocked else ""
 
@@ -236,11 +237,3 @@ class MemorySubscription:
             self._open[at] |= {delivery.offset: False for delivery in batch}
             taken += [replace(delivery, group=self._group) for delivery in batch]
         return taken
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

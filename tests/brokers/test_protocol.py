@@ -631,31 +631,29 @@ def waits(thread: int) -> bool:
     return frame is not None and frame.f_code.co_name in {"wait", "take"}
 
 
-@pytest.mark.promise("closing")
-def test_closing_ends_a_waiting_receive(broker: Broker, new_topic: NewTopic, eventually: Eventually) -> None:
-    """From another thread, at once rather than after its timeout, with nothing in its hands; closing twice is once."""
-    topic = new_topic()
-    subscription = broker.subscribe([topic], group=topic)
+def received_while(closing: Callable[[], None], subscription: Subscription, eventually: Eventually) -> list[Delivery]:
+    """What another thread's ``receive`` returns, when ``closing`` is called in the middle of its long wait."""
     with ThreadPoolExecutor(1) as pool:
         thread = pool.submit(threading.get_ident).result(timeout=60)
         waiting = pool.submit(subscription.receive, 10, 120.0)
         eventually(lambda: waits(thread))
-        subscription.close()
-        assert waiting.result(timeout=60) == []
+        closing()
+        return waiting.result(timeout=60)
+
+
+@pytest.mark.promise("closing")
+def test_closing_ends_a_waiting_receive(broker: Broker, new_topic: NewTopic, eventually: Eventually) -> None:
+    """From another thread, at once rather than after its timeout, with nothing in its hands; closing twice is once."""
+    subscription = broker.subscribe([topic := new_topic()], group=topic)
+    assert received_while(subscription.close, subscription, eventually) == []
     subscription.close()
 
 
 @pytest.mark.promise("closing")
 def test_closing_a_broker_ends_a_waiting_receive(broker: Broker, new_topic: NewTopic, eventually: Eventually) -> None:
     """What was subscribed there is closed with it, and in time."""
-    topic = new_topic()
-    subscription = broker.subscribe([topic], group=topic)
-    with ThreadPoolExecutor(1) as pool:
-        thread = pool.submit(threading.get_ident).result(timeout=60)
-        waiting = pool.submit(subscription.receive, 10, 120.0)
-        eventually(lambda: waits(thread))
-        broker.close()
-        assert waiting.result(timeout=60) == []
+    subscription = broker.subscribe([topic := new_topic()], group=topic)
+    assert received_while(broker.close, subscription, eventually) == []
     with pytest.raises(RuntimeError, match="subscription is closed"):
         subscription.receive(1, 5.0)
 

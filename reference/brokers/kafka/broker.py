@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -21,6 +20,7 @@ from reference.brokers.kafka.address import KafkaAddress
 from reference.brokers.kafka.cluster import KafkaCluster
 from reference.brokers.kafka.publisher import KafkaPublisher
 from reference.brokers.kafka.subscription import KafkaSubscription, is_end, is_record, take, to_delivery
+from reference.brokers.members import Members
 from reference.brokers.protocol import Capabilities, DeadLetters, Delivery, Message
 
 __all__ = ["KafkaBroker"]
@@ -66,9 +66,7 @@ class KafkaBroker:
         self._client = self._address.client | {"error_cb": self._on_error}
         self._cluster = KafkaCluster(self._client, url=self.url, timeout_s=timeout_s, heard=lambda: self._heard)
         self._publisher = KafkaPublisher(self._client, self._cluster, timeout_s=timeout_s)
-        self._lock = threading.Lock()
-        self._members: weakref.WeakSet[KafkaSubscription] = weakref.WeakSet()
-        self._closed = False
+        self._members = Members[KafkaSubscription](self._is_closed)
 
     @property
     def url(self) -> str:
@@ -81,7 +79,7 @@ class KafkaBroker:
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """See :meth:`Broker.publish`. An event over the topic's ``max.message.bytes`` is refused before it is sent."""
-        self._demand_open()
+        self._members.demand_open()
         if delay_s > 0:
             CAPABILITIES.demand("delayed_delivery", of=self.url)
         self._publisher.publish(messages)
@@ -94,7 +92,7 @@ class KafkaBroker:
         dead_letters: DeadLetters | None = None,
         only: Mapping[str, str] | None = None,
     ) -> KafkaSubscription:
-        self._demand_open()
+        self._members.demand_open()
         if dead_letters is not None:
             dead_letters.check(topics)
             CAPABILITIES.demand("dead_letters", of=self.url)
@@ -103,30 +101,25 @@ class KafkaBroker:
         for topic in topics:
             self._cluster.partitions(topic)
         member = KafkaSubscription(self._client, topics, group=group, url=self.url)
-        with self._lock:
-            self._members.add(member)
-            closed = self._closed
-        if closed:  # meanwhile, and by whom this one was not seen
-            member.close()
-            self._demand_open()
+        self._members.admit(member, close=member.close)
         return member
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:
-        self._demand_open()
+        self._members.demand_open()
         self._cluster.create_topic(name, partitions)
 
     def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:
-        self._demand_open()
+        self._members.demand_open()
         return self._cluster.lag(topics, group)
 
     def replay(self, topic: str) -> Iterator[Delivery]:
         """See :meth:`Broker.replay`. Aborted transactions are not part of what a topic holds, nor are open ones yet."""
-        self._demand_open()
+        self._members.demand_open()
         return self._between(self._cluster.starts(topic), self._cluster.ends(topic), topic)
 
     def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:
         """See :meth:`Broker.rewind`. Kafka refuses while a member is in the group: :class:`BrokerUnavailable` says so."""
-        self._demand_open()
+        self._members.demand_open()
         self._cluster.rewind(topics, group, to)
 
     def _between(self, starts: Mapping[int, int], ends: Mapping[int, int], topic: str) -> Iterator[Delivery]:
@@ -152,9 +145,7 @@ class KafkaBroker:
 
     def close(self) -> None:
         """See :meth:`Broker.close`. What is being published has its ``timeout_s`` to be confirmed."""
-        with self._lock:
-            self._closed = True
-            members = list(self._members)
+        members = self._members.shut()
         # The client has no limit of its own for a last commit that nobody answers: what is not through by then comes again.
         by = time.monotonic() + self._timeout_s
         leaving = [threading.Thread(target=member.close, name="kafka-leaving", daemon=True) for member in members]
@@ -165,9 +156,8 @@ class KafkaBroker:
         self._publisher.close()
         self._cluster.close()
 
-    def _demand_open(self) -> None:
-        if self._closed:
-            raise RuntimeError(f"this broker at {self.url} is closed: connect again")
+    def _is_closed(self) -> RuntimeError:
+        return RuntimeError(f"this broker at {self.url} is closed: connect again")
 
     def __enter__(self) -> Self:
         return self

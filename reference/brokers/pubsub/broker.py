@@ -6,14 +6,13 @@ groups :mod:`reference.brokers.pubsub.topology`; each says what it promises when
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import NoReturn, Self
 
+from reference.brokers.members import Members
 from reference.brokers.protocol import Capabilities, DeadLetters, Delivery, Message
 from reference.brokers.pubsub.address import PubSubAddress
 from reference.brokers.pubsub.capabilities import capabilities
@@ -40,9 +39,7 @@ class PubSubBroker:
         self._connection = PubSubConnection(self._address, timeout_s=timeout_s)
         self._topology = PubSubTopology(self._connection)
         self._publisher = PubSubPublisher(self._connection, self._topology)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._members: weakref.WeakSet[PubSubSubscription] = weakref.WeakSet()
+        self._members = Members[PubSubSubscription](self._connection.is_closed)
 
     @property
     def url(self) -> str:
@@ -54,7 +51,7 @@ class PubSubBroker:
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
         """See :meth:`Broker.publish`. What the service would refuse, the emulator's leniency notwithstanding, is refused."""
-        self._demand_open()
+        self._members.demand_open()
         if delay_s > 0:
             self._refuse("delayed_delivery")
         self._publisher.publish(messages)
@@ -71,7 +68,7 @@ class PubSubBroker:
 
         The dead letter topic is made if need be, and the group gets a subscription to it, so that nothing is dropped there.
         """
-        self._demand_open()
+        self._members.demand_open()
         if not topics:
             raise ValueError("subscribe to at least one topic")
         if dead_letters is not None:
@@ -81,42 +78,37 @@ class PubSubBroker:
             self._capabilities.demand("filters", of=self.url)
         paths = {topic: self._topology.join(topic, group, dead_letters=dead_letters, only=only or {}) for topic in topics}
         member = PubSubSubscription(self._connection, self._topology, paths, group=group, dead_letters=dead_letters)
-        with self._lock:
-            self._members.add(member)
-            closed = self._closed
-        if closed:  # meanwhile, and by whom this one was not seen
-            member.close()
-            self._demand_open()
+        self._members.admit(member, close=member.close)
         return member
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:  # noqa: ARG002  # keys alone are ordered here
         """See :meth:`Broker.create_topic`. ``partitions`` says nothing here."""
-        self._demand_open()
+        self._members.demand_open()
         self._topology.create_topic(name)
 
     def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:  # noqa: ARG002  # never answered
-        self._demand_open()
+        self._members.demand_open()
         self._refuse("lag")
 
     def replay(self, topic: str) -> Iterator[Delivery]:  # noqa: ARG002  # never answered
-        self._demand_open()
+        self._members.demand_open()
         self._refuse("replay_by_offset")
 
     def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:
         """See :meth:`Broker.rewind`. It reaches back seven days, and not behind the group's first subscription."""
-        self._demand_open()
+        self._members.demand_open()
         self._capabilities.demand("replay_by_time", of=self.url)
         for topic in topics:
             self._topology.seek(topic, group, to=to)
 
     def snapshot(self, topic: str, *, group: str, name: str) -> None:
         """Remember, for seven days at most, what ``group`` has acked of the topic. Pub/Sub only."""
-        self._demand_open()
+        self._members.demand_open()
         self._topology.snapshot(topic, group, name=name)
 
     def restore(self, topic: str, *, group: str, name: str) -> None:
         """Have ``group`` receive what it had not acked at the snapshot, and all since; nobody may be in it now."""
-        self._demand_open()
+        self._members.demand_open()
         self._topology.seek(topic, group, to=name)
 
     def close(self) -> None:
@@ -125,9 +117,7 @@ class PubSubBroker:
         All of it shares one ``timeout_s``.
         """
         by = time.monotonic() + self._connection.timeout_s
-        with self._lock:
-            self._closed = True
-            members = list(self._members)
+        members = self._members.shut()
         for member in members:
             member.stop()
         for member in members:
@@ -139,10 +129,6 @@ class PubSubBroker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    def _demand_open(self) -> None:
-        if self._closed:
-            raise self._connection.is_closed()
 
     def _refuse(self, name: str) -> NoReturn:
         self._capabilities.demand(name, of=self.url)

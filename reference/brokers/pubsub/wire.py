@@ -8,6 +8,7 @@ from typing import Any, Final
 from google.pubsub_v1 import types
 
 from reference.brokers.protocol import Delivery, Headers, Message
+from reference.brokers.text import is_utf8
 
 __all__ = ["BUCKETS", "MAX_BYTES", "Unfit", "bucket", "to_delivery", "to_wire"]
 
@@ -85,15 +86,7 @@ def _not_text(message: Message) -> str:
     parts = [("its key", message.key), ("its value", message.value)]
     for name, text in message.headers:
         parts += [(f"the name of header {name!r}", name), (f"header {name!r}", text)]
-    return ", ".join(what for what, text in parts if isinstance(text, str) and not _is_utf8(text))
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return ", ".join(what for what, text in parts if isinstance(text, str) and not is_utf8(text))
 
 
 def _text(name: str, value: str | bytes) -> str:

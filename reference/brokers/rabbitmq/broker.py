@@ -6,21 +6,20 @@ topics and groups are made of :mod:`reference.brokers.rabbitmq.topology`; each s
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
+from reference.brokers.members import Members
 from reference.brokers.protocol import Capabilities, DeadLetters, Delivery, Message, NotOffered
 from reference.brokers.rabbitmq.address import RabbitMQAddress
 from reference.brokers.rabbitmq.management import unacked
 from reference.brokers.rabbitmq.membership import Membership
 from reference.brokers.rabbitmq.names import lane_queue
-from reference.brokers.rabbitmq.publisher import MAX_MESSAGE_BYTES, RabbitMQPublisher
+from reference.brokers.rabbitmq.publisher import MAX_MESSAGE_BYTES, RabbitMQPublisher, is_closed
 from reference.brokers.rabbitmq.subscription import RabbitMQSubscription
 from reference.brokers.rabbitmq.topology import Topology
 
@@ -67,9 +66,7 @@ class RabbitMQBroker:
         self._timeout_s = timeout_s
         self._topology = Topology(self._address, timeout_s=timeout_s)
         self._publisher = RabbitMQPublisher(self._topology, timeout_s=timeout_s)
-        self._lock = threading.Lock()
-        self._members: weakref.WeakSet[Membership] = weakref.WeakSet()  # alive as long as their connection is
-        self._closed = False
+        self._members = Members[Membership](is_closed)  # alive as long as their connection is
 
     @property
     def url(self) -> str:
@@ -102,26 +99,21 @@ class RabbitMQBroker:
             raise ValueError("subscribe to at least one topic")
         if dead_letters is not None:
             dead_letters.check(topics)
-        self._demand_open()
+        self._members.demand_open()
         member = RabbitMQSubscription(self._topology, topics, group=group, dead_letters=dead_letters, timeout_s=self._timeout_s)
-        with self._lock:
-            self._members.add(member.membership)
-            closed = self._closed
-        if closed:
-            member.close()
-            self._demand_open()
+        self._members.admit(member.membership, close=member.close)
         return member
 
     def create_topic(self, name: str, *, partitions: int = 3) -> None:
-        self._demand_open()
+        self._members.demand_open()
         self._topology.create_topic(name, partitions)
 
     def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:
         """See :meth:`Broker.lag`. Exact, but for what members in other processes hold without an ack: that is as old as
         the broker's last tick, and asked of the management API."""
-        self._demand_open()
+        self._members.demand_open()
         depths = self._topology.depths(topics, group)
-        mine = [member for member in self._here() if member.group == group and not member.closed]
+        mine = [member for member in self._members.here() if member.group == group and not member.closed]
         held = Counter[tuple[str, int]]()
         for member in mine:
             held.update(member.unsettled())
@@ -145,23 +137,13 @@ class RabbitMQBroker:
 
         All of it shares one ``timeout_s``; a ``publish`` that another thread has not finished by then is ended.
         """
-        with self._lock:
-            self._closed = True
-        by, members = time.monotonic() + self._timeout_s, self._here()
+        by, members = time.monotonic() + self._timeout_s, self._members.shut()
         self._publisher.stop()
         for member in members:
             member.go()
         for member in members:
             member.leave(by=by)
         self._publisher.close(by=by)
-
-    def _here(self) -> list[Membership]:
-        with self._lock:
-            return list(self._members)
-
-    def _demand_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("this broker is closed: connect again")
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 import uuid
 
+from reference.brokers.text import is_utf8
+
 __all__ = [
     "check_group",
     "check_topic",
@@ -81,9 +83,7 @@ def topic_of(part: str) -> str:
 
 
 def _unwritable(name: str) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
+    if not is_utf8(name):
         return "it has half a character (a lone surrogate), which UTF-8 cannot write"
     if any(unicodedata.category(one) == "Cc" for one in name):  # RabbitMQ takes line ends out, and makes another name of it
         return "it has a control character"

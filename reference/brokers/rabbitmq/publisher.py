@@ -24,7 +24,7 @@ from reference.brokers.rabbitmq.settings import MESSAGE
 from reference.brokers.rabbitmq.topology import Topology
 from reference.brokers.rabbitmq.window import Culprit, Numbered, Ready, Window
 
-__all__ = ["MAX_MESSAGE_BYTES", "RabbitMQPublisher"]
+__all__ = ["MAX_MESSAGE_BYTES", "RabbitMQPublisher", "is_closed"]
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024  # what RabbitMQ 4 takes unless it is told otherwise; 3.x takes 128 MiB
 WINDOW: Final = 1000  # unconfirmed at a time: covers a round trip to the disk, and may all be published again after a failure
@@ -33,6 +33,11 @@ CHUNK: Final = 100  # handed to the connection's thread at a time
 PERSISTENT: Final = int(MESSAGE["delivery_mode"])
 
 _Known = dict[str, tuple[str, ...]]  # the partitions of topics that were there, and held by a group, when last looked
+
+
+def is_closed() -> RuntimeError:
+    """The error to raise of a broker that was closed."""
+    return RuntimeError("this broker is closed: connect again")
 
 
 class RabbitMQPublisher:
@@ -130,7 +135,7 @@ class RabbitMQPublisher:
 
     def _demand_open(self) -> None:
         if self._closed:
-            raise RuntimeError("this broker is closed: connect again")
+            raise is_closed()
 
     def _drop(self) -> None:
         if self._window is not None:
