@@ -1,7 +1,7 @@
 """The stack of a test session, for tests and for notebooks alike.
 
-One native stack a test process, in a temporary home, on free ports, started when the first test or notebook needs it. It is
-tied to this process, so that not even ``kill -9`` leaves anything behind. ``EDA_TEST_STACK=env`` uses the services that
+One private stack a test process, started when the first test or notebook needs it. It is tied to this process, so that not
+even ``kill -9`` leaves anything running. ``EDA_TEST_STACK=env`` uses the services that
 the environment names instead (``EDA_KAFKA_URL``, ``EDA_RABBITMQ_URL``, ``EDA_PUBSUB_URL``, ``EDA_POSTGRES_DSN``).
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from reference.stack import Endpoints, StackError, endpoints, erase, up
+from reference.stack import Endpoints, StackError, endpoints, erase, private_stack
 from reference.stack.catalog import SERVICES
 
 VARIABLES = ("EDA_HOME", "EDA_PORTS", "EDA_BACKEND", *(service.variable for service in SERVICES.values()))
@@ -30,12 +31,14 @@ class SessionStack:
         self._before = {name: os.environ.get(name) for name in VARIABLES}
         self._running: Endpoints | None = None
         self._failure: StackError | None = None
-        self.home = Path(tempfile.mkdtemp(prefix="eda-test-"))
+        self._private = ExitStack()
+        self.home: Path | None = None  # where it is; nowhere of ours when the environment names it
+        self._elsewhere = Path(tempfile.mkdtemp(prefix="eda-test-"))
         if not self._outside:
             for name in VARIABLES:
                 os.environ.pop(name, None)
             # A test that starts something without saying where does it here, never in the user's own stack.
-            os.environ |= {"EDA_HOME": str(self.home), "EDA_PORTS": "free", "EDA_BACKEND": "native"}
+            os.environ |= {"EDA_HOME": str(self._elsewhere), "EDA_PORTS": "free", "EDA_BACKEND": "native"}
 
     def open(self) -> Endpoints:
         """Start it if need be, and put its addresses into the environment, where notebook kernels find them."""
@@ -43,24 +46,30 @@ class SessionStack:
             raise self._failure
         if self._running is None:
             try:
-                self._running = endpoints(*SERVICES) if self._outside else up(owner=True)
+                self._running = endpoints(*SERVICES) if self._outside else self._start()
             except StackError as error:
                 self._failure = error
                 raise
             os.environ |= {**self._running.as_env(), "EDA_BACKEND": "env"}
         return self._running
 
+    def _start(self) -> Endpoints:
+        private = self._private.enter_context(private_stack())
+        self.home = private.home
+        return private.endpoints
+
     def close(self) -> None:
         for name in VARIABLES:
             os.environ.pop(name, None)
         try:
+            self._private.close()
             if not self._outside:
                 os.environ["EDA_BACKEND"] = "native"
-                erase(home=self.home)
+                erase(home=self._elsewhere)
         finally:
             os.environ.pop("EDA_BACKEND", None)
             os.environ |= {name: value for name, value in self._before.items() if value is not None}
-            shutil.rmtree(self.home, ignore_errors=True)
+            shutil.rmtree(self._elsewhere, ignore_errors=True)
 
 
 SESSION = pytest.StashKey[SessionStack]()
@@ -80,7 +89,8 @@ class Dealer(LoadScopeScheduling):
 
     WHOLE = (
         ".ipynb", "labs/test_notebooks.py", "delivery/test_cdc.py", "delivery/test_idempotency.py", "stack/test_binder.py",
-        "stack/test_rabbitmq.py",
+        "stack/test_rabbitmq.py", "stack/test_outages.py", "evidence/test_service_faults.py",
+        "lab/test_faults.py", "browser/test_labs.py", "browser/test_voila.py", "live/test_board_in_browser.py",
     )  # fmt: skip
 
     def _split_scope(self, nodeid: str) -> str:
@@ -103,3 +113,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def stack(request: pytest.FixtureRequest) -> Endpoints:
     """The addresses of the services, all real, that belong to this test session."""
     return request.config.stash[SESSION].open()
+
+
+@pytest.fixture(scope="session")
+def stack_home(request: pytest.FixtureRequest) -> Path | None:
+    """The home of that stack, for tests that break it; ``None`` where it belongs to somebody else."""
+    request.getfixturevalue("stack")
+    return request.config.stash[SESSION].home

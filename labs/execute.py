@@ -1,6 +1,7 @@
 """``make notebooks``: run every notebook from top to bottom and commit what came out.
 
-Execution times and widget state are left out: they differ from run to run and nobody reads them.
+Execution times, and widgets, are left out: they differ from run to run, and what is left of a widget without its kernel is an
+error in its place. Its text stays.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path: Path) -> None:
@@ -20,6 +22,8 @@ def execute(path: Path) -> None:
     client = NotebookClient(notebook, timeout=300, record_timing=False, store_widget_state=False)
     client.execute(cwd=str(HERE))
     notebook.metadata.pop("widgets", None)
+    for output in [output for cell in notebook.cells for output in cell.get("outputs", [])]:
+        output.get("data", {}).pop(WIDGET, None)
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
 

@@ -26,7 +26,7 @@ def board() -> None:
             lab.wait_for_lag(240)
             shown.press("resume")
             lab.settle()
-    (DOCS / "board.svg").write_text(shown.picture().svg)
+    (DOCS / "board.svg").write_text(shown.snapshot().svg)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,28 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-import psutil
 import psycopg
 import pytest
+import structlog
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
 
 from reference.brokers.kafka.address import KafkaAddress
-from reference.stack import Endpoints, status, up
+from reference.evidence import chromium as evidence
+from reference.stack import Endpoints, kill, up
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_come() -> None:
+    """Whatever an earlier test, or a command it called in this process, made of the logs is forgotten."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -46,17 +57,12 @@ def topic(stack: Endpoints) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
-def restart(stack: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def restart(stack_home: Path | None) -> Callable[[str], None]:
     """``restart("kafka")`` kills the session's broker with SIGKILL and starts it again on its old data."""
 
     def kill_and_start(service: str) -> None:
-        monkeypatch.setenv("EDA_BACKEND", "native")
-        victim = psutil.Process(next(state.pid for state in status() if state.name == service and state.pid))
-        victim.kill()
-        gone, _ = psutil.wait_procs([victim], timeout=30)
-        assert gone
-        up([service])
-        monkeypatch.setenv("EDA_BACKEND", "env")
+        kill(service, home=stack_home)
+        up([service], home=stack_home)
 
     return kill_and_start
 
@@ -73,3 +79,14 @@ def eventually() -> Callable[..., Any]:
         return answer
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, without a window. It ends with the module and not with the session.
+
+    While Playwright runs, asyncio believes that a loop runs in this thread, and would serve other modules, and notebooks,
+    in another way.
+    """
+    with evidence.chromium() as browser:
+        yield browser

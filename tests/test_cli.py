@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reference.stack import Endpoints
+from reference.stack.address import without_password
 
 
 def eda(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +34,7 @@ def test_status_for_programs(stack: Endpoints) -> None:
     states = {row["name"]: row for row in json.loads(eda("status", "--json").stdout)}
     assert states["kafka"]["url"] == stack.kafka
     assert states["postgres"]["state"] == "external"
+    assert (states["rabbitmq"]["page"], states["kafka"]["page"]) == (page_of(stack.rabbitmq), "")
 
 
 def test_status_for_people_shows_no_password(stack: Endpoints) -> None:
@@ -40,6 +42,35 @@ def test_status_for_people_shows_no_password(stack: Endpoints) -> None:
     said = eda("status").stdout
     assert "kafka" in said
     assert stack.kafka.split(":")[2].split("@")[0] not in said
+    assert f"web page of rabbitmq, for people: {page_of(stack.rabbitmq)} as lab" in said
+    assert stack.rabbitmq.split(":")[2].split("@")[0] not in said
+
+
+def page_of(url: str) -> str:
+    return f"http://127.0.0.1:{url.partition('?management=')[2]}/"
+
+
+def test_status_says_where_a_program_connects(stack: Endpoints) -> None:
+    """The whole URL but for its password, on one line also in a pipe, and where the password is."""
+    said = eda("status")
+    urls = {line.split()[0]: line.split()[-1] for line in said.stdout.splitlines() if line}
+    assert urls["postgres"] == without_password(stack.postgres)
+    assert ("eda status --json" in said.stdout, said.returncode) == (True, 0)
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://me:geheim@db/shop?password=geheim", "host=db password=geheim"])
+@pytest.mark.usefixtures("elsewhere")
+def test_status_shows_no_password_that_stands_elsewhere(dsn: str) -> None:
+    """Neither among the settings of an address, nor in a DSN that is no URL."""
+    said = eda("status", EDA_BACKEND="", EDA_POSTGRES_DSN=dsn)
+    assert ("external" in said.stdout, "geheim" in said.stdout) == (True, False)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_status_of_nothing_is_no_failure() -> None:
+    """Exit code 0, and its help says so."""
+    told = " ".join(eda("status", "--help").stdout.split())
+    assert (eda("status").returncode, "Exits with 0 whatever runs" in told) == (0, True)
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.event import PREFIXES, Event, InvalidEvent
+from reference.event import MAX_DEPTH, PREFIXES, Event, InvalidEvent
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=200)
@@ -120,6 +122,10 @@ def test_a_bad_attribute_is_named(name: str, value: Any) -> None:
         (wire(), b"[1]", "body"),
         (wire(), b"\xff", "body"),
         (wire(), b"{", "body"),
+        *[(wire(), b'{"n":%b}' % number, "body") for number in (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999")],
+        *[(wire(), b'{"half":"%b"}' % half, "body") for half in (b"\\ud800", b"\\uDC00", b"\xed\xa0\x80")],
+        (wire(), b'{"\\udfff":1}', "body"),
+        *[(wire(ce_time=time), b"{}", "time") for time in (b"0001-01-01T00:59:00+10:00", b"9999-12-31T23:59:00-10:00")],
         ([("ce_specversion", b"1.0")], b"{}", "ce_id, ce_type, ce_source, ce_subject"),
     ],
 )
@@ -193,6 +199,7 @@ def test_a_structured_events_extensions_travel_as_headers() -> None:
         (b'{"id":"e1","type":"T","source":"/s","subject":"x","data":{},"specversion":"2.0"}', "'2.0' is not 1.x"),
         (b'{"id":"\\ud800","type":"T","source":"/s","subject":"x","data":{}}', "'id' must be text that UTF-8"),
         (b"[" * 100_000, "body is not JSON"),
+        (b'{"id":"e1","type":"T","source":"/s","subject":"x","data":{"n":NaN}}', "body is not JSON"),
     ],
 )
 def test_a_bad_structured_event_is_refused_by_name(body: bytes, reason: str) -> None:
@@ -213,6 +220,55 @@ def test_what_no_inbox_could_hold_is_refused(name: str, value: str) -> None:
     """Before it reaches a database that would refuse it, over and over."""
     with pytest.raises(InvalidEvent, match=name):
         event(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dataschema", "\ud800"), ("headers", {"trace": "\ud800"}), ("headers", {"\ud800": "trace"})]
+)
+def test_what_no_header_could_carry_is_refused(name: str, value: Any) -> None:
+    """A structured event brings such text as an escape, and the next hop could not write it."""
+    with pytest.raises(InvalidEvent, match=name.removesuffix("s")):
+        event(**{name: value})
+
+
+@pytest.mark.parametrize(("depth", "reads"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False), (900, False), (100_000, False)])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"d":', b"}")])
+def test_how_deep_a_body_may_be_does_not_hang_on_who_reads_it(opening: bytes, closing: bytes, depth: int, reads: bool) -> None:
+    """Nor does how many lie side by side: else an event of one hop would be poison to the next, deeper in its stack."""
+    inner = depth - 1
+    body = b'{"side by side": [%b], "deep": %b1%b}' % (b",".join([b"{}"] * 300), opening * inner, closing * inner)
+    with nullcontext() if reads else pytest.raises(InvalidEvent, match="body is not JSON"):
+        assert Event.from_wire(wire(), body).id == "e1"
+
+
+@pytest.mark.parametrize(
+    "name", ["ce-id", "cloudEvents:subject", "cloudEvents_type", "Content-Type", "ce-tenant", "cloudEvents:"]
+)
+def test_a_header_that_the_next_hop_would_read_as_another_is_refused(name: str) -> None:
+    """Another binding's prefix before an attribute's name would make another event of it, there."""
+    with pytest.raises(InvalidEvent, match=re.escape(name)):
+        event(headers={name: "other"})
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"),
+    [
+        ("ce-id", {}), ("cloudEvents:subject", {}), ("Content-Type", {}), ("ce-tenant", {"ce_tenant": "other"}),
+        ("ce-", {"ce_": "other"}),
+    ],
+)
+def test_a_structured_events_extension_does_not_change_the_event_on_the_next_hop(name: str, headers: dict[str, str]) -> None:
+    """It is read by the one name that it will have there, and an attribute is not overwritten by it."""
+    whole = {"specversion": "1.0", "id": "e1", "type": "T", "source": "/s", "subject": "x", "data": {}, name: "other"}
+    read = Event.from_wire([STRUCTURED], json.dumps(whole).encode())
+    again = Event.from_wire([(header, text.encode()) for header, text in read.to_headers()], read.to_value())
+    assert (read.id, read.subject, read.headers, again == read) == ("e1", "x", headers, True)
+
+
+def test_a_whole_character_may_be_written_as_two_escapes() -> None:
+    """Only half of one is refused; and the farthest times are read as long as UTC has them."""
+    read = Event.from_wire(wire(ce_time=b"0001-01-01T10:00:00+10:00"), rb'{"\ud83d\ude00": 1e308}')
+    assert (read.data, Event.from_wire(wire(), read.to_value()).data) == ({"😀": 1e308}, {"😀": 1e308})
 
 
 def test_the_media_types_case_does_not_matter() -> None:

@@ -1,31 +1,46 @@
-"""What every check ends with: passed or not yet, the evidence, and one hint."""
+"""What every check ends with: passed or not yet, the evidence, and one hint for whoever asks for it."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from reference.lab.card import Card
+from reference.lab.progress import progress
 
 __all__ = ["Report", "judged"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """``passed``, what was found, and what to try next; in a notebook it shows itself."""
+    """``passed``, what was found, and what to try next; in a notebook it shows itself, with the hint folded away."""
 
     passed: bool
     found: str
     hint: str = ""
 
+    @property
+    def card(self) -> Card:
+        title, hint = ("passed", "") if self.passed else ("not yet", self.hint)
+        lines = [f"{title} · {self.found}", *([f"hint: {hint}"] if hint else [])]
+        return Card(
+            tone="good" if self.passed else "not yet", title=title, words=self.found, hint=hint, plain="\n".join(lines)
+        )
+
     def __repr__(self) -> str:
-        lines = [("passed · " if self.passed else "not yet · ") + self.found]
-        return "\n".join(lines + ([f"hint: {self.hint}"] if self.hint and not self.passed else []))
+        return repr(self.card)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return self.card._repr_mimebundle_()
 
 
 def judged(check: Callable[[], Report]) -> Report:
     """Run a check; an exception in the learner's code is a finding, with the line it came from."""
     try:
-        return check()
+        with progress("checking your answer"):
+            return check()
     except Exception as error:  # whatever the answer raises, the notebook goes on
         place = _learners_line(error)
         return Report(False, f"{type(error).__name__}: {error}", f"it was raised in {place.name}: {place.line}")

@@ -180,9 +180,11 @@ class MemorySubscription:
         self._open: dict[tuple[str, int], dict[int, bool]] = {}
         self._resume_at: dict[tuple[str, int], float] = {}
         self._closed = False
+        self.handovers = 0
 
     def assign(self, positions: dict[tuple[str, int], int]) -> None:
         """Called by the broker, under its lock, when members come and go."""
+        self.handovers += positions.keys() != self._next.keys()
         self._next = {at: self._next.get(at, position) for at, position in positions.items()}
         self._open = {at: self._open.get(at, {}) for at in positions}
 

@@ -168,6 +168,13 @@ class UnknownGroup(LookupError):
 class Subscription(Protocol):
     """One member of a consumer group. Not thread-safe: one thread owns it."""
 
+    @property
+    def handovers(self) -> int:
+        """How often partitions came to or left this member, as far as it knows; it only grows.
+
+        Where it changed, deliveries may go back to what was not acked. It has grown before what it brings is received.
+        """
+
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         """Up to ``limit`` deliveries, waiting at most ``timeout_s`` for the first; an empty list when none came.
 

@@ -17,11 +17,12 @@ import structlog
 
 from reference.brokers import BrokerUnavailable, Delivery, Subscription
 from reference.delivery import inbox
+from reference.delivery.machine import HERE, Machine
 from reference.event import Event, InvalidEvent
 
 __all__ = ["Claim", "Consumer", "Handler", "Point", "Reject"]
 
-Point = Literal["received", "applied", "committed", "skipped", "acked"]
+Point = Literal["received", "applied", "committed", "skipped", "ignored", "acked"]
 Handler = Callable[[psycopg.Connection[Any], Event], None]
 Claim = Callable[[psycopg.Connection[Any], Event], bool]
 Reject = Callable[[Delivery, str], None]
@@ -40,7 +41,7 @@ class Consumer:
     partition, for nothing may be lost in silence.
 
     ``claim`` replaces the inbox; ``ack_first`` acks before applying: at most once, for what may be lost.
-    ``at`` is called with each point's name as an event passes it.
+    ``at`` is called with each point's name as an event passes it. ``machine`` is where it runs: a simulation's, or this one.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Consumer:
         claim: Claim | None = None,
         ack_first: bool = False,
         at: Callable[[Point, Event], None] = lambda point, event: None,
+        machine: Machine = HERE,
     ) -> None:
         self._subscription, self._dsn, self._handlers, self._name = subscription, dsn, handlers, name
-        self._reject, self._ack_first, self._at = reject, ack_first, at
+        self._reject, self._ack_first, self._at, self._machine = reject, ack_first, at, machine
         self._claim = claim or (lambda conn, event: inbox.claim(conn, event.id, consumer=name))
         self._conn: psycopg.Connection[Any] | None = None
         self._failed: dict[tuple[str, int], int] = {}
@@ -143,6 +145,7 @@ class Consumer:
     def _apply(self, event: Event) -> None:
         handler = self._handlers.get(event.type)
         if handler is None:
+            self._at("ignored", event)
             return
         conn = self._connected()
         with conn.transaction():
@@ -154,7 +157,7 @@ class Consumer:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._conn is None or self._conn.closed:
-            self._conn = psycopg.connect(self._dsn, autocommit=True, application_name=f"eda-consumer {self._name}")
+            self._conn = self._machine.connect(self._dsn, autocommit=True, application_name=f"eda-consumer {self._name}")
         return self._conn
 
     def _disconnect(self) -> None:

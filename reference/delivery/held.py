@@ -7,7 +7,7 @@ topic or a raised limit heals by itself. Killed: what is held is found again by 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -33,11 +33,11 @@ class Held(NamedTuple):
 class HeldKeys:
     """By (aggregate type, aggregate id), the row where the key stands still."""
 
-    def __init__(self, *, retry_s: float = 5.0) -> None:
+    def __init__(self, *, retry_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys: dict[tuple[str, str], Held] = {}
         self._told: dict[str, set[int]] = {}
-        self._retry_s = retry_s
-        self._since = time.monotonic()
+        self._retry_s, self._clock = retry_s, clock
+        self._since = clock()
 
     def hold(self, row: Sequence[Any], reason: str) -> None:
         """Hold the row's key from this row on, and say so once, with the row's position, id and key."""
@@ -60,10 +60,10 @@ class HeldKeys:
 
     def expire(self) -> None:
         """Forget what is held when it is time to try again. Only between rounds."""
-        if self._keys and time.monotonic() - self._since >= self._retry_s:
+        if self._keys and self._clock() - self._since >= self._retry_s:
             self._keys.clear()
         if not self._keys:
-            self._since = time.monotonic()
+            self._since = self._clock()
 
     @property
     def parameters(self) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ next relay that asks gets them. Source: guide, Outbox Relay Implementations; Pos
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
@@ -21,10 +22,12 @@ _MEMBER: Final = 1 << 20  # from here on, object ids no bucket has: relays of th
 class Lanes:
     """The lanes one relay holds. Not thread-safe; ``conn`` must be in autocommit mode and outside a transaction."""
 
-    def __init__(self, conn: psycopg.Connection[Any], count: int, *, every_s: float = 0.5) -> None:
+    def __init__(
+        self, conn: psycopg.Connection[Any], count: int, *, every_s: float = 0.5, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         if not 1 <= count <= BUCKETS:
             raise ValueError(f"lanes must be between 1 and {BUCKETS}, got {count}")
-        self._conn, self._count, self._every_s = conn, count, every_s
+        self._conn, self._count, self._every_s, self._clock = conn, count, every_s, clock
         # Relays of another number of lanes do not count: left to them, some of ours would be nobody's.
         self._member = _MEMBER + count
         self._held: set[int] = set()
@@ -35,8 +38,8 @@ class Lanes:
 
     def tend(self) -> list[int]:
         """The buckets that are this relay's now. To be called between rounds: it may let lanes go to another relay."""
-        if time.monotonic() - self._tended_at >= (self._every_s if self._held else self._every_s / 10):
-            self._tended_at = time.monotonic()
+        if self._clock() - self._tended_at >= (self._every_s if self._held else self._every_s / 10):
+            self._tended_at = self._clock()
             share = -(-self._count // max(1, self._relays()))
             for lane in sorted(self._held)[share:]:
                 self._release(lane)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 __all__ = ["CUT_OFF", "LEASE_S", "address", "export_snapshot", "import_snapshot", "marker", "reader"]
+
+Connect = Callable[..., psycopg.Connection[Any]]
 
 LEASE_S: Final = 30.0
 
@@ -20,6 +23,7 @@ SET datestyle = 'ISO';
 SET synchronous_commit = off;
 SET idle_session_timeout = {lease_ms};
 SET idle_in_transaction_session_timeout = {lease_ms};
+SET tcp_user_timeout = {lease_ms};
 SET tcp_keepalives_idle = 10;
 SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 3;
@@ -27,13 +31,15 @@ LISTEN outbox;
 """
 
 
-def reader(dsn: str, *, lease_s: float = LEASE_S) -> psycopg.Connection[Any]:
+def reader(dsn: str, *, lease_s: float = LEASE_S, connect: Connect = psycopg.connect) -> psycopg.Connection[Any]:
     """The session that holds the lanes and reads rounds, each in one snapshot.
 
-    The idle timeouts are the lease: a frozen process is cut off after ``lease_s``, and its advisory locks go with it.
+    The idle timeouts are the lease: a frozen process is cut off after ``lease_s``, and its advisory locks go with it. One that
+    froze with half of a page read is not idle to Postgres, which waits to send the rest: there TCP's own timeout is the lease.
+    Over a Unix socket, and where the server's system has no ``TCP_USER_TIMEOUT``, such a one keeps its lanes until it wakes.
     Raises :class:`psycopg.OperationalError` that names the address.
     """
-    conn = _connect(dsn)
+    conn = _connect(dsn, connect)
     conn.execute(_READER.format(lease_ms=round(1000 * lease_s)))
     row = conn.execute("SELECT to_regclass('outbox')").fetchone()
     if row is None or row[0] is None:
@@ -42,12 +48,12 @@ def reader(dsn: str, *, lease_s: float = LEASE_S) -> psycopg.Connection[Any]:
     return conn
 
 
-def marker(dsn: str, *, lease_s: float = LEASE_S) -> psycopg.Connection[Any]:
+def marker(dsn: str, *, lease_s: float = LEASE_S, connect: Connect = psycopg.connect) -> psycopg.Connection[Any]:
     """The session that deletes pages behind the reader. A delete lost in a crash is only a duplicate: no flush is awaited.
 
     The lease holds here too: frozen in the middle of a delete, it would keep the next relay waiting for its rows.
     """
-    conn = _connect(dsn)
+    conn = _connect(dsn, connect)
     conn.execute(f"SET synchronous_commit = off; SET idle_in_transaction_session_timeout = {round(1000 * lease_s)}")
     return conn
 
@@ -75,9 +81,9 @@ def address(dsn: str) -> str:
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
 
-def _connect(dsn: str) -> psycopg.Connection[Any]:
+def _connect(dsn: str, connect: Connect) -> psycopg.Connection[Any]:
     try:
-        conn = psycopg.connect(dsn, autocommit=True, connect_timeout=10, application_name="eda-relay")
+        conn = connect(dsn, autocommit=True, connect_timeout=10, application_name="eda-relay")
     except psycopg.ProgrammingError:  # what libpq says of it would repeat the password
         raise psycopg.OperationalError("not a database address: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
     except psycopg.OperationalError as error:

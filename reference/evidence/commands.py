@@ -1,24 +1,28 @@
-"""``eda bench`` and ``eda campaign``: figures measured on the running stack, in a database that is dropped afterwards."""
+"""``eda bench``, ``eda check``, ``eda campaign`` and ``eda simulate``: figures measured, and histories judged."""
 
 from __future__ import annotations
 
-import sys
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from json import dumps
+from pathlib import Path
 from typing import Annotated, Any
 
-import psycopg
 import typer
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
+from reference.evidence.benchmarks import board as board_bench
 from reference.evidence.benchmarks import brokers as broker_bench
+from reference.evidence.benchmarks import checker as checker_bench
 from reference.evidence.benchmarks import latency as latency_bench
 from reference.evidence.benchmarks import relay as relay_bench
-from reference.evidence.campaign import Row, relays_killed
+from reference.evidence.campaign.commands import app as campaign
+from reference.evidence.checker import Verdict
+from reference.evidence.checker import check as judge
+from reference.evidence.checker.verdict import as_json as verdict_as_json
+from reference.evidence.history import read
+from reference.evidence.printing import AsJson, print_figures
+from reference.evidence.scratch import scratch_database
+from reference.evidence.simulation.commands import app as simulation
 from reference.programs import log_to_stderr
 from reference.stack import endpoints
 
@@ -29,14 +33,8 @@ bench = typer.Typer(
     no_args_is_help=True, help="Measure on the running stack. Ratios travel between machines, milliseconds do not."
 )
 app.add_typer(bench, name="bench")
-
-
-class Known(StrEnum):
-    """The brokers of the stack, as typed after ``--broker``."""
-
-    kafka = "kafka"
-    rabbitmq = "rabbitmq"
-    pubsub = "pubsub"
+app.add_typer(campaign)
+app.add_typer(simulation)
 
 
 class Measured(StrEnum):
@@ -46,10 +44,7 @@ class Measured(StrEnum):
     pubsub = "pubsub"
 
 
-EVERY = list(Known)
 BARE = list(Measured)
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-
 
 @bench.command()
 def relay(events: int = 40_000, runs: int = 5, json: AsJson = False) -> None:
@@ -74,40 +69,62 @@ def brokers(
     log_to_stderr()
     running = endpoints(*broker)
     for name in broker:
-        _print(broker_bench.compare(getattr(running, name), messages=messages, runs=runs), as_json=json)
+        print_figures(broker_bench.compare(getattr(running, name), messages=messages, runs=runs), as_json=json)
+
+
+@bench.command()
+def board(seconds: Annotated[float, typer.Option(min=1)] = 10.0, json: AsJson = False) -> None:
+    """The live board in a real JupyterLab and a real browser: frames seen, how late, and what they cost. Needs Chromium."""
+    print_figures(board_bench.measure(endpoints("postgres", "kafka"), seconds=seconds), as_json=json)
+
+
+@bench.command()
+def checker(operations: Annotated[int, typer.Option(min=1)] = 1_000_000, seed: int = 1, json: AsJson = False) -> None:
+    """Reading and judging a large history: seconds, and MB at most. Needs no stack.
+
+    Once clean, and once broken on purpose: a third of its events are lost, a tenth swapped, and everything comes twice.
+    """
+    print_figures(checker_bench.measure(operations=operations, seed=seed), as_json=json)
 
 
 @app.command()
-def campaign(
-    broker: Annotated[list[Known], typer.Option(help="May be given several times.")] = EVERY,
-    events: int = 20_000,
-    kills: int = 200,
-    seed: int = 1,
+def check(
+    history: Annotated[list[Path], typer.Argument(help="JSON-lines files, or directories of them: docs/history.md.")],
     json: AsJson = False,
+    show: Annotated[int, typer.Option(min=0, help="How many violations to print in words.")] = 20,
 ) -> None:
-    """Kill relays while writers commit, beside a control that must fail, on one broker after the other.
+    """Judge a recorded history: what was lost, invented, repeated, applied twice or put out of order.
 
-    Exits with 1 unless every outcome is held. With --json, one object a line and a broker.
+    Exits with 1 when something is wrong, and with 2 when it is no history.
     """
-    if events < kills:
-        raise typer.BadParameter(f"{kills} kills need at least as many events, not {events}", param_hint="--events")
-    log_to_stderr()
-    running = endpoints("postgres", *broker)
-    held = []
-    for name in broker:  # each is printed as soon as it is known
-        row = _killed(getattr(running, name), running.postgres, events=events, kills=kills, seed=seed)
-        figures = {"experiment": row.experiment, "broker": row.broker, "kills": row.faults, "seconds": row.seconds,
-                   "relay": str(row.verdict), "control (skip locked)": str(row.control), "outcome": row.outcome}  # fmt: skip
-        if row.outcome == "inconclusive":
-            figures["because"] = row.unproved
-        _print(figures, as_json=json)
-        held.append(row.held)
-    raise typer.Exit(0 if all(held) else 1)
+    try:
+        records = read(*history)
+        if not records:
+            raise ValueError(f"{', '.join(map(str, history))}: no record in it, so nothing to judge")
+        verdict = judge(records)
+    except (ValueError, OSError) as error:
+        typer.echo(f"eda check: {error}", err=True)  # one line: a box would break it anywhere
+        raise typer.Exit(2) from None
+    if json:
+        typer.echo(dumps(verdict_as_json(verdict, show=show), ensure_ascii=False))
+    else:
+        typer.echo(f"{_sentence(verdict)}\n{verdict}")
+        for violation in verdict.violations[:show]:
+            typer.echo(f"- {violation}")
+        if len(verdict.violations) > show:
+            typer.echo(f"… and {len(verdict.violations) - show} more")
+    raise typer.Exit(0 if verdict.clean else 1)
 
 
-def _killed(broker: str, dsn: str, *, events: int, kills: int, seed: int) -> Row:
-    with scratch_database(dsn) as scratch, typer.progressbar(length=kills, label="kills", file=sys.stderr) as bar:
-        return relays_killed(scratch, broker, events=events, kills=kills, seed=seed, tell=lambda _: bar.update(1))
+def _sentence(verdict: Verdict) -> str:
+    """What to think of it, before the counts."""
+    if not verdict.clean:
+        return "not clean: " + ", ".join(f"{count} {anomaly}" for anomaly, count in verdict.found.items())
+    if not (verdict.attempted or verdict.delivered or verdict.applied):
+        return "clean, but nothing was judged: no event was committed, published, delivered or applied in it"
+    again = f"; {verdict.duplicates} duplicates, which are allowed" if verdict.duplicates > 1 else ""
+    again = "; one duplicate, which is allowed" if verdict.duplicates == 1 else again
+    return f"clean: nothing lost, unexpected, applied twice or out of order{again}"
 
 
 def _report(measure: Callable[[str, str], dict[str, Any]], *, as_json: bool) -> None:
@@ -115,30 +132,4 @@ def _report(measure: Callable[[str, str], dict[str, Any]], *, as_json: bool) -> 
     running = endpoints("postgres", "kafka")
     with scratch_database(running.postgres) as dsn:
         figures = measure(dsn, running.kafka)
-    _print(figures, as_json=as_json)
-
-
-def _print(figures: dict[str, Any], *, as_json: bool) -> None:
-    typer.echo(dumps(figures, ensure_ascii=False) if as_json else "\n".join(_lines(figures)))
-
-
-def _lines(figures: dict[str, Any], indent: str = "") -> Iterator[str]:
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            yield f"{indent}{name}"
-            yield from _lines(value, indent + "  ")
-        else:
-            yield f"{indent + name:32} {value}"
-
-
-@contextmanager
-def scratch_database(dsn: str) -> Iterator[str]:
-    """The address of a new, empty database on the same server; dropped at the end, whoever is still connected."""
-    fresh = f"scratch_{uuid.uuid4().hex[:12]}"
-    name = sql.Identifier(fresh)
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        try:
-            yield make_conninfo(dsn, dbname=fresh)
-        finally:
-            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    print_figures(figures, as_json=as_json)

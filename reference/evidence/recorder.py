@@ -5,61 +5,56 @@ Killed at any line, the history holds a prefix of what was done by each process;
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from reference.brokers import (
-    Broker,
-    BrokerUnavailable,
-    Capabilities,
-    DeadLetters,
-    Delivery,
-    Message,
-    NotConfirmed,
-    NotOffered,
-    Subscription,
-)
+import psycopg
+
+from reference.brokers import Broker, BrokerUnavailable, DeadLetters, Delivery, Message, NotConfirmed, NotOffered, Subscription
+from reference.brokers.through import BrokerThrough, SubscriptionThrough
 from reference.delivery.consumer import Point
 from reference.event import Event
-from reference.evidence.history import History, Record
+from reference.evidence.history import History, Operation, Phase, Record
 
-__all__ = ["LagProbe", "RecordingBroker", "applied", "committing"]
+__all__ = ["LagProbe", "RecordingBroker", "RecordingSubscription", "applied", "committing", "told"]
+
+_MEMBERS = itertools.count(1)
+DIGITS: Final = 19  # of a number that counts something: a header may hold any, and Python refuses to read thousands
 
 
-class RecordingBroker:
+class RecordingBroker(BrokerThrough):
     """A broker whose publishes, deliveries and acks are recorded. Promises what the broker inside promises."""
 
     def __init__(self, inner: Broker, history: History) -> None:
-        self._inner, self._history = inner, history
-
-    @property
-    def url(self) -> str:
-        return self._inner.url
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._inner.capabilities
+        super().__init__(inner)
+        self._history = history
 
     def publish(self, messages: Sequence[Message], *, delay_s: float = 0.0) -> None:
-        """Every message is ``ok``, ``fail`` when refused, or ``info`` when nobody knows."""
-        failed: frozenset[int] = frozenset()
-        unknown = False
+        """Every message is ``invoke`` first, and then ``ok``, ``fail`` when refused, or ``info`` when nobody knows.
+
+        Nothing is told of one without an id: nobody could say later which it was.
+        """
+        self._tell("invoke", messages)
         try:
             self._inner.publish(messages, delay_s=delay_s)
         except NotConfirmed as error:
-            failed = frozenset(error.failures)
+            self._tell("ok", messages, failed=frozenset(error.failures))
             raise
         except BrokerUnavailable:
-            unknown = True
+            self._tell("info", messages)
             raise
-        finally:
-            for index, message in enumerate(messages):
-                phase = "info" if unknown else "fail" if index in failed else "ok"
-                self._history.add(Record(op="publish", phase=phase, event=_id(message.headers), key=message.key))  # type: ignore[arg-type]
+        self._tell("ok", messages)
+
+    def _tell(self, phase: Phase, messages: Sequence[Message], *, failed: frozenset[int] = frozenset()) -> None:
+        for index, message in enumerate(messages):
+            ended: Phase = "fail" if index in failed else phase
+            if event := _id(message.headers):
+                self._history.add(Record(op="publish", phase=ended, event=event, key=message.key, topic=message.topic))
 
     def subscribe(
         self,
@@ -69,60 +64,61 @@ class RecordingBroker:
         dead_letters: DeadLetters | None = None,
         only: Mapping[str, str] | None = None,
     ) -> Subscription:
+        """The group's joining is told as well: from when on, and of which topics, it is owed events."""
         inner = self._inner.subscribe(topics, group=group, dead_letters=dead_letters, only=only)
-        return RecordingSubscription(inner, self._history)
-
-    def create_topic(self, name: str, *, partitions: int = 3) -> None:
-        self._inner.create_topic(name, partitions=partitions)
-
-    def lag(self, topics: Sequence[str], *, group: str) -> dict[tuple[str, int], int]:
-        return self._inner.lag(topics, group=group)
-
-    def replay(self, topic: str) -> Iterator[Delivery]:
-        return self._inner.replay(topic)
-
-    def rewind(self, topics: Sequence[str], *, group: str, to: datetime) -> None:
-        self._inner.rewind(topics, group=group, to=to)
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        numbered = self.capabilities.replay_by_offset
+        recording = RecordingSubscription(inner, self._history, group=group, numbered=numbered)
+        note = "filtered" if only else "earliest" if numbered else "latest"
+        for topic in topics:
+            self._history.add(Record(op="join", topic=topic, group=group, process=recording.process, note=note))
+        return recording
 
 
-class RecordingSubscription:
-    """A subscription whose deliveries and acks are recorded, under ``group`` or the broker's name for it.
+class RecordingSubscription(SubscriptionThrough):
+    """A subscription whose deliveries, acks and nacks are recorded, under ``group`` or the broker's name for it.
 
     Two broker groups that are one consumer, as during a cutover or a replay, are told apart from two consumers by that.
+    ``numbered`` says that offsets are places in a log, and not this member's own count. Each member is a ``process`` of its
+    own in the history, named here unless it is given.
     """
 
-    def __init__(self, inner: Subscription, history: History, *, group: str = "") -> None:
-        self._inner, self._history, self._group = inner, history, group
+    def __init__(
+        self, inner: Subscription, history: History, *, group: str = "", numbered: bool = False, process: str = ""
+    ) -> None:
+        super().__init__(inner)
+        self._history, self._group, self._numbered = history, group, numbered
+        self.process = process or f"{os.getpid()}-member-{next(_MEMBERS)}"
+        self._handovers = inner.handovers
+
+    @property
+    def handovers(self) -> int:
+        return self._inner.handovers
 
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         deliveries = self._inner.receive(limit, timeout_s)
+        if self.handovers != self._handovers:
+            self._handovers = self.handovers
+            self._history.add(Record(op="assign", group=self._group, process=self.process))
         for delivery in deliveries:
-            self._history.add(delivered(delivery, group=self._group))
+            self._tell("deliver", delivery)
         return deliveries
 
     def ack(self, delivery: Delivery) -> None:
         self._inner.ack(delivery)
-        group = self._group or delivery.group
-        self._history.add(Record(op="ack", event=_id(delivery.headers), group=group, partition=delivery.partition))
+        self._tell("ack", delivery)
 
     def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
+        self._tell("nack", delivery)
         self._inner.nack(delivery, delay_s=delay_s)
 
-    def close(self) -> None:
-        self._inner.close()
+    def _tell(self, op: Operation, delivery: Delivery) -> None:
+        self._history.add(
+            told(delivery, op=op, group=self._group or delivery.group, process=self.process, numbered=self._numbered)
+        )  # fmt: skip
 
 
 class LagProbe:
-    """Samples a group's lag in a thread of its own, ``hz`` times a second, while its ``with`` block runs."""
+    """Samples a group's lag in a thread of its own, ``hz`` times a second, while its ``with`` block runs, and at its end."""
 
     def __init__(self, broker: Broker, topics: Sequence[str], history: History, *, group: str, hz: float = 8.0) -> None:
         self._broker, self._topics, self._history, self._group, self._hz = broker, tuple(topics), history, group, hz
@@ -138,10 +134,13 @@ class LagProbe:
 
     def _run(self) -> None:
         while not self._stop.wait(1 / self._hz):
-            try:
-                self.sample()
-            except (BrokerUnavailable, LookupError, NotOffered) as error:  # a broker that is away is a gap in the picture
-                self._history.add(Record(op="lag", phase="fail", group=self._group, note=str(error)))
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self.sample()
+        except (BrokerUnavailable, LookupError, NotOffered) as error:  # a broker that is away is a gap in the picture
+            self._history.add(Record(op="lag", phase="fail", group=self._group, note=str(error)))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -150,41 +149,66 @@ class LagProbe:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         self._thread.join()
+        self._look()  # what is said of the end is true of the end
 
 
 @contextmanager
 def committing(history: History, event: Event) -> Iterator[None]:
-    """Around the transaction that writes ``event``: committed, or not, or the writer died and nobody knows."""
-    history.add(Record(op="commit", phase="invoke", event=event.id, key=event.key, seq=event.sequence))
+    """Around the commit of the transaction that writes ``event``: it happened, or it did not, or nobody knows.
+
+    Nobody knows when the writer dies in the middle, and when the database goes away before it has answered.
+    """
+
+    def tell(phase: Phase) -> None:
+        history.add(Record(op="commit", phase=phase, event=event.id, key=event.key, seq=event.sequence))
+
+    tell("invoke")
     try:
         yield
-    except Exception:
-        history.add(Record(op="commit", phase="fail", event=event.id, key=event.key, seq=event.sequence))
+    except Exception as error:
+        tell("info" if _unanswered(error) else "fail")
         raise
     except BaseException:
-        history.add(Record(op="commit", phase="info", event=event.id, key=event.key, seq=event.sequence))
+        tell("info")
         raise
-    history.add(Record(op="commit", phase="ok", event=event.id, key=event.key, seq=event.sequence))
+    tell("ok")
+
+
+def _unanswered(error: Exception) -> bool:
+    """A session that ended while it was committing: terminated, shut down, or cut off without a word."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate[:2] in ("08", "57"))
 
 
 def applied(history: History, *, group: str) -> Callable[[Point, Event], None]:
     """For ``Consumer(at=…)``: an effect counts once its transaction has committed; a skipped redelivery does not."""
+    ends: dict[Point, tuple[Operation, Phase]] = {
+        "received": ("apply", "invoke"),
+        "committed": ("apply", "ok"),
+        "skipped": ("skip", "ok"),
+        "ignored": ("apply", "fail"),
+    }
 
     def at(point: Point, event: Event) -> None:
-        if point == "committed":
-            history.add(Record(op="apply", event=event.id, key=event.key, seq=event.sequence, group=group))
+        if point in ends:
+            op, phase = ends[point]
+            history.add(Record(op=op, phase=phase, event=event.id, key=event.key, seq=event.sequence, group=group))
 
     return at
 
 
-def delivered(delivery: Delivery, *, group: str = "") -> Record:
-    """The record of one delivery; bytes that are no event are recorded under the place where they were found."""
+def told(
+    delivery: Delivery, *, op: Operation = "deliver", group: str = "", process: str = "", numbered: bool = False
+) -> Record:  # fmt: skip
+    """The record of one delivery, or of its ack; bytes that are no event are recorded under the place where they were found."""
     headers = dict(delivery.headers)
     sequence = headers.get("ce_sequence")
     return Record(
-        op="deliver", event=_id(delivery.headers) or delivery.where, key=(delivery.key or b"").decode(errors="replace"),
-        seq=int(sequence) if sequence and sequence.isdigit() else None,
-        partition=delivery.partition, offset=delivery.offset, group=group or delivery.group,
+        op=op, event=_id(delivery.headers) or delivery.where, key=(delivery.key or b"").decode(errors="replace"),
+        seq=int(sequence) if sequence and len(sequence) < DIGITS and sequence.isdigit() else None, topic=delivery.topic,
+        partition=delivery.partition, offset=delivery.offset if numbered else None,
+        group=group or delivery.group, process=process, attempt=delivery.attempt,
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from reference.brokers import Capabilities
 from reference.delivery.consumer import Point
 from reference.event import Event
 from reference.evidence import faults
+from reference.evidence.history import History
+from reference.lab.progress import progress
 from reference.lab.scenes import killed_relay
 from reference.lab.session import Lab
 from reference.orders import shop
@@ -25,12 +27,13 @@ COUNTS: Final = ("committed", "lost", "duplicates", "applied twice", "out of ord
 PACE_S: Final = 0.01
 
 
-def same_faults(lab: Lab, *, seed: int = 7) -> dict[str, Any]:
+def same_faults(lab: Lab, *, seed: int = 7, history: History | None = None) -> dict[str, Any]:
     """Relay killed three times after it published, warehouse crashed four times before it acked; then a calm stretch.
 
-    Returns the checker's counts over all of it, and the milliseconds from commit to booked in the calm stretch.
+    Returns the checker's counts over all of it, and the milliseconds from commit to booked in the calm stretch. ``history`` is
+    where it is recorded, for who watches it.
     """
-    lab.begin()
+    lab.begin(history=history)
     lab.backlog()
     crash = faults.crash("committed", every=50, seed=seed)
 
@@ -46,7 +49,7 @@ def same_faults(lab: Lab, *, seed: int = 7) -> dict[str, Any]:
             committed = _calm(lab)
             lab.settle()
     verdict = lab.judge()
-    applied = {record.event: record.at for record in lab.history if record.op == "apply"}
+    applied = {record.event: record.at for record in lab.history.done("apply")}
     cuts = quantiles((1000 * (applied[event] - at) for event, at in committed.items()), n=100, method="inclusive")
     counted = (verdict.acknowledged, verdict.lost, verdict.duplicates, verdict.applied_twice, verdict.out_of_order)
     return {
@@ -60,11 +63,13 @@ def _calm(lab: Lab) -> dict[str, float]:
     """Changes at an even pace, and when each was committed."""
     committed = {}
     start = time.monotonic()
-    for n in range(CALM_CHANGES):
-        time.sleep(max(0.0, start + n * PACE_S - time.monotonic()))
-        with lab.conn.transaction():
-            event = shop.amend_order(lab.conn, f"order-{n % 20 + 1:02}", quantity=1)
-        committed[event.id] = time.monotonic()
+    with progress("changed at an even pace", total=CALM_CHANGES) as told:
+        for n in range(CALM_CHANGES):
+            time.sleep(max(0.0, start + n * PACE_S - time.monotonic()))
+            with lab.conn.transaction():
+                event = shop.amend_order(lab.conn, f"order-{n % 20 + 1:02}", quantity=1)
+            committed[event.id] = time.monotonic()
+            told.to(n + 1)
     return committed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from reference.brokers import Delivery, Subscription
+from reference.brokers.through import SubscriptionThrough
 
 __all__ = ["Pause"]
 
@@ -26,20 +27,12 @@ class Pause:
         return _Guarded(inner, self._open)
 
 
-class _Guarded:
+class _Guarded(SubscriptionThrough):
     def __init__(self, inner: Subscription, open_: threading.Event) -> None:
-        self._inner, self._open = inner, open_
+        super().__init__(inner)
+        self._open = open_
 
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         if not self._open.wait(timeout_s):
             return []
-        return self._inner.receive(limit, min(timeout_s, 0.1))
-
-    def ack(self, delivery: Delivery) -> None:
-        self._inner.ack(delivery)
-
-    def nack(self, delivery: Delivery, *, delay_s: float = 0.0) -> None:
-        self._inner.nack(delivery, delay_s=delay_s)
-
-    def close(self) -> None:
-        self._inner.close()
+        return super().receive(limit, min(timeout_s, 0.1))

@@ -17,6 +17,7 @@ from reference.delivery.consumer import Claim, Point
 from reference.event import Event
 from reference.evidence import faults
 from reference.evidence.history import Record
+from reference.lab.progress import progress
 from reference.lab.session import Lab
 from reference.lab.waiting import DEADLINE_S, wait_until
 from reference.orders import shop
@@ -67,9 +68,10 @@ def carry_until(lab: Lab, relay: Steps, *, published: int) -> None:
 
     def done() -> bool:
         relay.run_once()
-        return sum(r.op == "publish" and r.phase == "ok" for r in lab.history) >= published
+        return told.to(len(lab.history.done("publish"))) >= published
 
-    wait_until(done, f"{published} events to be published")
+    with progress("published", total=published) as told:
+        wait_until(done, f"{published} events to be published")
 
 
 def same_event_twice(lab: Lab, claim: Callable[[Callable[[], object]], Claim]) -> None:
@@ -88,11 +90,12 @@ def killed_relay(lab: Lab, point: str, *, page: int = 25) -> int:
 
     Returns the exit code the operating system gives: -9.
     """
-    command = [sys.executable, "-m", "reference.evidence.victim", "--dsn", lab.dsn, "--broker", lab.broker_url]
+    command = [sys.executable, "-m", "reference.evidence.victim", "carry", "--dsn", lab.dsn, "--broker", lab.broker_url]
     command += ["--route", lab.topic, "--page", str(page), "--kill", f"{point}:1"]
-    code = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=DEADLINE_S, check=False
-    ).returncode
+    with progress("a relay runs until it is killed"):
+        code = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=DEADLINE_S, check=False
+        ).returncode
     lab.history.add(Record(op="fault", note="relay killed"))
     return code
 

@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from reference.lab.progress import progress
+
 __all__ = ["background", "wait_until"]
 
 DEADLINE_S: Final = 90.0
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll until ``condition`` holds. Raises :class:`TimeoutError` that says what was waited for."""
+    """Poll until ``condition`` holds, with a bar after a second. Raises :class:`TimeoutError` that says what was waited for."""
     deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {DEADLINE_S:g} s for {what}")
-        time.sleep(0.05)
+    with progress(f"waiting for {what}"):
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {DEADLINE_S:g} s for {what}")
+            time.sleep(0.05)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Lag and rates over one time axis, with the faults on it. A snapshot enters, shapes leave."""
+"""Lag, rates and repetitions over one time axis, with the faults on it. A snapshot enters, shapes leave."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from reference.live.palette import PARTITIONS
 from reference.live.series import Series
-from reference.live.shapes import Line, Shape, Text, label, line
+from reference.live.shapes import Line, Shape, Text, label, text_width
 from reference.live.snapshot import Snapshot
 
-__all__ = ["Frame", "lag", "rates", "seconds"]
+__all__ = ["Frame", "lag", "rates", "repeats", "seconds"]
 
 _Style = tuple[str, float, float]
 _AXIS = 40  # room for the numbers at the left
 # Colour, width and dash; delivered is wide so that it can be seen beneath applied, which usually covers it.
 _RATES = {"published": ("committed", 1.6, 3.0), "delivered": ("delivered", 3.6, 0.0), "applied": ("applied", 1.6, 0.0)}
+_REPEATS = {"duplicates": ("warn", 2.4, 0.0), "applied twice": ("bad", 2.4, 0.0)}
 _ROUND = (2, 4, 5, 6, 8, 10)
 _FEW = 8  # faults
 _TICKS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
@@ -35,9 +36,20 @@ class Frame:
         share = (second - self.span[0]) / ((self.span[1] - self.span[0]) or 1.0)
         return round(self.x + _AXIS + (self.width - _AXIS) * min(max(share, 0.0), 1.0), 1)
 
+    def through(self, points: Sequence[tuple[float, float]], *, top: float) -> tuple[float, ...]:
+        """Where a line goes, x and y in turn; its points lie in the span, and ``top`` is the value at the upper edge."""
+        low, bottom, by = self.span[0], self.bottom, self.height / top
+        left, wide = self.x + _AXIS, (self.width - _AXIS) / ((self.span[1] - low) or 1.0)
+        return tuple([round(v, 1) for at, value in points for v in (left + (at - low) * wide, bottom - value * by)])
+
     @property
     def right(self) -> float:
         return self.x + self.width
+
+    @property
+    def roomy(self) -> bool:
+        """Whether a title and the names of its lines go beside each other."""
+        return self.width > 400
 
     @property
     def bottom(self) -> float:
@@ -45,25 +57,36 @@ class Frame:
 
 
 def lag(snapshot: Snapshot, frame: Frame, *, title_y: float) -> Iterator[Shape]:
-    deepest = f"deepest now {snapshot.lag_now or 0:,} · worst {snapshot.verdict.max_lag:,}"
-    yield label(frame.x, title_y, "Lag", bold=True, size=13).plus("  events waiting, by partition", "soft")
+    now = "unknown" if snapshot.lag_now is None else f"{snapshot.lag_now:,}"
+    deepest = f"deepest now {now} · worst {snapshot.verdict.max_lag:,}"
+    said = "  events waiting, by partition" if frame.roomy else ""
+    yield label(frame.x, title_y, "Lag", bold=True, size=13).plus(said, "soft")
     yield label(frame.right, title_y, deepest, fill="soft", size=11, anchor="end")
     styles = [(PARTITIONS[i % len(PARTITIONS)], 1.8, 0.0) for i in range(len(snapshot.lag))]
     yield from _plot(snapshot, frame, snapshot.lag, styles)
-    yield _names(snapshot.lag, styles, Text(frame.x + _AXIS, frame.bottom + 16, (), 11))
+    yield _names(snapshot.lag, styles, Text(frame.x + _AXIS, frame.bottom + 16, (), 11), room=frame.width - _AXIS)
 
 
 def rates(snapshot: Snapshot, frame: Frame, *, title_y: float) -> Iterator[Shape]:
     yield label(frame.x, title_y, "Events a second", bold=True, size=13)
     styles = [_RATES[series.name] for series in snapshot.rates]
-    yield _names(snapshot.rates, styles, Text(frame.right, title_y, (), 11, "end"))
+    yield _names(snapshot.rates, styles, _beside(frame, title_y), room=frame.width)
     yield from _plot(snapshot, frame, snapshot.rates, styles)
+
+
+def repeats(snapshot: Snapshot, frame: Frame, *, title_y: float) -> Iterator[Shape]:
+    """The one may rise, and is harmless as long as the other stays where it is."""
+    yield label(frame.x, title_y, "Repetitions", bold=True, size=13).plus("  so far" if frame.roomy else "", "soft")
+    styles = [_REPEATS[series.name] for series in snapshot.repeats]
+    yield _names(snapshot.repeats, styles, _beside(frame, title_y), room=frame.width)
+    yield from _plot(snapshot, frame, snapshot.repeats, styles)
 
 
 def seconds(frame: Frame) -> Iterator[Shape]:
     """The numbers under the last chart."""
     low, high = frame.span
-    step = next((step for step in _TICKS_S if (high - low) / step <= 6), _TICKS_S[-1])
+    most = 6 if frame.roomy else 4
+    step = next((step for step in _TICKS_S if (high - low) / step <= most), _TICKS_S[-1])
     for i in range(int(-(-low // step)), int(high // step) + 1):
         yield label(frame.at(i * step), frame.bottom + 15, f"{i * step:g} s", fill="soft", size=10.5, anchor="middle")
 
@@ -76,9 +99,9 @@ def _plot(snapshot: Snapshot, frame: Frame, series: Sequence[Series], styles: Se
         yield label(frame.x + _AXIS - 6, y + 3.5, f"{top * share:,g}", fill="soft", size=10.5, anchor="end")
     yield from _faults(snapshot, frame)
     for one, (stroke, width, dash) in zip(series, styles, strict=True):
-        points = [(frame.at(at), frame.bottom - frame.height * value / top) for at, value in one.points]
+        points = frame.through(one.points, top=top)
         if points:
-            yield line(points if len(points) > 1 else points * 2, stroke, width=width, dash=dash)
+            yield Line(points if len(points) > 2 else points * 2, stroke, width, dash)
 
 
 def _faults(snapshot: Snapshot, frame: Frame) -> Iterator[Line]:
@@ -98,7 +121,17 @@ def _top(value: float) -> float:
     return next(m * scale for m in _ROUND if m * scale >= value)
 
 
-def _names(series: Sequence[Series], styles: Sequence[_Style], text: Text) -> Text:
-    for i, (one, (stroke, _, _)) in enumerate(list(zip(series, styles, strict=True))[:5]):
-        text = text.plus(f"{'   ' if i else ''}● ", stroke).plus(one.name, "soft")
-    return text.plus(f"   +{len(series) - 5}", "soft") if len(series) > 5 else text
+def _beside(frame: Frame, title_y: float) -> Text:
+    """Where the names of a chart's lines stand: beside its title, or below it."""
+    return Text(frame.right, title_y, (), 11, "end") if frame.roomy else Text(frame.x, title_y + 15, (), 11)
+
+
+def _names(series: Sequence[Series], styles: Sequence[_Style], text: Text, *, room: float) -> Text:
+    """As many as fit, and how many more there are."""
+    for i, (one, (stroke, _, _)) in enumerate(zip(series, styles, strict=True)):
+        more, left = f"{'   ' if i else ''}● ", len(series) - i - 1
+        said = "".join(run.words for run in text.runs) + more + one.name + (f"   +{left}" if left else "")
+        if text_width(said, text.size) > room:
+            return text.plus(f"{'   ' if i else ''}+{len(series) - i}", "soft")
+        text = text.plus(more, stroke).plus(one.name, "soft")
+    return text

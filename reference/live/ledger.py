@@ -1,88 +1,89 @@
 """Every event's story so far, and the verdict on all of them, kept up record by record.
 
-Records of events enter; :class:`Entry` s by key and a :class:`~reference.evidence.checker.Verdict` leave. Promises that
-the verdict equals :func:`reference.evidence.checker.check` on the same records, that one record costs a constant amount
-of work, and that an event keeps at most :data:`STORY` records of its story however often it is delivered.
+Records of events enter; :class:`Entry` s by key and the :class:`~reference.evidence.checker.Checker` 's verdict leave.
+Promises that one record costs a constant amount of work, that an event keeps at most
+:data:`~reference.evidence.checker.checker.STORY` records of its story however often it is delivered, and that no more events
+are kept than :mod:`~reference.live.eras` remembers.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from reference.evidence.checker import Verdict
-from reference.evidence.history import Record
+from reference.evidence.checker import Anomaly, Verdict
+from reference.evidence.checker.checker import BEGINNING, STORY
+from reference.evidence.checker.fate import Fate
+from reference.evidence.history import Operation, Record
+from reference.live.eras import MOST, Era, Eras
 from reference.live.mark import Lane, Mark
-from reference.live.order import Order
 
-__all__ = ["STORY", "Entry", "Ledger", "Row"]
+__all__ = ["Entry", "Ledger", "Row"]
 
-STORY = 12
-_BEGINNING = 4  # of a story too long to keep, the first records and the last ones tell most
 _SET_ASIDE = {"parked", "dead letter"}
+_COUNTED = ("shown", "troubled", "outstanding")
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One event: where it stands, per group where groups may differ. ``row`` is its key's.
+    """One event; ``fate`` is what the checker knows of it, ``row`` is its key's.
 
-    ``behind`` names the seq that overtook it, ``received`` is the place of its last delivery in the history; ``story``
-    holds its records, each with the fault it followed.
+    What is ``outstanding``, lost or unexpected by what is known so far, may still turn out well: the delivery, or the record of
+    the commit, may be on its way. What is ``troubled`` will not.
+    ``behind`` names the seq that overtook it, where and by which group; ``received`` is the place of its last delivery in the
+    history; ``story`` holds its records, and ``after`` the fault that some of them followed.
     """
 
     event: str
     arrival: int
     row: Row
+    era: Era
+    fate: Fate
     seq: int | None = None
-    attempted: bool = False
-    acknowledged: bool = False
-    failed: bool = False
-    unanswered: bool = False
-    deliveries: dict[str, int] = field(default_factory=dict)
-    applications: dict[str, int] = field(default_factory=dict)
+    lost: bool = False
+    unexpected: bool = False
+    aborted: bool = False
+    twice: bool = False
     aside: str = ""
-    behind: dict[str, int] = field(default_factory=dict)
+    behind: dict[tuple[Operation, str], int | None] | None = None
     received: int = 0
-    story: list[tuple[Record, str]] = field(default_factory=list)
+    story: list[Record] = field(default_factory=list)
+    after: dict[Record, str] | None = None
     untold: int = 0
     shown: bool = False
     troubled: bool = False
     outstanding: bool = False
-    mark: tuple[tuple[bool, float], Mark] | None = None  # as last drawn, for (settled, start); none once it changed
-
-    @property
-    def unknown(self) -> bool:
-        """Nobody can say whether its commit happened, and nobody will."""
-        return self.unanswered and not (self.acknowledged or self.failed)
-
-    @property
-    def begun(self) -> bool:
-        """Its commit was begun and has no end yet, or never will: it may be delivered."""
-        return self.attempted and not (self.acknowledged or self.failed)
-
-    @property
-    def unexpected(self) -> bool:
-        return bool(self.deliveries) and not (self.acknowledged or self.begun)
-
-    @property
-    def twice(self) -> bool:
-        return any(times > 1 for times in self.applications.values())
+    mark: Mark | None = None  # as last drawn; none once it changed
 
     @property
     def applied(self) -> bool:
         """By every group that received it."""
-        return bool(self.applications) and self.deliveries.keys() <= self.applications.keys()
+        return self.fate.applied is not None and self.fate.delivered.keys() <= self.fate.applied.keys()
 
-    def tell(self, record: Record, after: str) -> None:
-        self.story.append((record, after))
+    def overtaken(self) -> dict[tuple[Operation, str], int | None] | None:
+        """What :attr:`behind` is by now: behind whom it was delivered, and behind whom applied."""
+        checker, found = self.era.checker, dict[tuple[Operation, str], int | None]()
+        received = checker.received.overtaken(self.event, self.fate.delivered)
+        applied = checker.applied.overtaken(self.event, self.fate.applied or ())
+        for group, other in received.items():
+            found["deliver", group] = checker.received.seq(other)
+        for group, other in applied.items():
+            found["apply", group] = checker.applied.seq(other)
+        return found or None
+
+    def tell(self, record: Record) -> None:
+        self.story.append(record)
         if len(self.story) > STORY:
-            del self.story[_BEGINNING]
+            dropped = self.story.pop(BEGINNING)
             self.untold += 1
+            if self.after:
+                self.after.pop(dropped, None)
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One key: its events, and how many of them are shown, in trouble, or committed and not delivered yet."""
+    """One key: its events, and how many of them are shown, in trouble, or outstanding."""
 
     key: str
     entries: list[Entry] = field(default_factory=list)
@@ -90,8 +91,14 @@ class Row:
     shown: int = 0
     troubled: int = 0
     outstanding: int = 0
-    lane: tuple[tuple[bool, float], Lane] | None = None
+    lane: Lane | None = None  # as last drawn; none once one of its events changed
     natural: tuple[tuple[int, int, str], ...] = ()
+
+    def append(self, entry: Entry) -> None:
+        """Behind the others, where it belongs if it has the highest number."""
+        last = self.entries[-1] if self.entries else None
+        self.in_order &= last is None or (entry.seq is not None and last.seq is not None and last.seq <= entry.seq)
+        self.entries.append(entry)
 
     def __post_init__(self) -> None:
         parts = re.split(r"(\d+)", self.key)
@@ -99,70 +106,76 @@ class Row:
 
 
 class Ledger:
-    """Fold records in with :meth:`add`; read :attr:`rows` and :meth:`verdict` at any time."""
+    """Fold records in with :meth:`add`; read :attr:`rows` after :meth:`verdict`, at any time.
 
-    def __init__(self) -> None:
+    ``again`` and ``twice`` count the deliveries, and the effects, that were repetitions.
+    """
+
+    def __init__(self, *, most: int = MOST) -> None:
         self.rows: dict[str, Row] = {}
+        self.again = self.twice = 0
         self._entries: dict[str, Entry] = {}
-        self._order = Order()
-        self._position = self._deliveries = self._pairs = self._applied = 0
-        self._attempted = self._acknowledged = self._delivered = 0
-        self._outstanding: set[str] = set()
-        self._recovered: set[str] = set()
-        self._unexpected: set[str] = set()
-        self._twice: set[str] = set()
-        self._deepest = 0.0
+        self._eras = Eras(most=most, forgets=self._forget)
+        self._drawn: tuple[bool, float] | None = None
+        self._position = 0
         self._fault = (0, "")
 
-    def add(self, record: Record) -> None:
-        """Fold one record in; records that concern no event, such as faults, leave nothing here."""
+    def add(self, record: Record) -> bool:
+        """Fold one record in, and say whether it was a repetition; those of no event, such as faults, leave nothing here."""
         self._position += 1
-        if record.op == "lag":
-            self._deepest = max(self._deepest, record.value or 0)
-        if record.op == "fault":
+        era, op = self._eras.add(record), record.op
+        if op == "fault":
             self._fault = (self._position, record.note)
-        if record.op in ("lag", "fault"):
-            return
-        entry, after = self._entry(record), ""
-        if record.op == "commit":
-            self._commit(entry, record)
-        elif record.phase == "ok" and record.op == "deliver":
-            after = self._fault[1] if 0 < entry.received < self._fault[0] else ""
-            self._deliver(entry, record)
-        elif record.op == "apply":
-            self._apply(entry, record)
+        if era is None:
+            return False
+        entry = self._entries.get(record.event)
+        if entry is None or (record.key and not entry.row.key):
+            entry = self._placed(entry, record, era)
         if record.phase != "invoke":
-            entry.tell(record, after)
-        self._classify(entry)
+            entry.tell(record)
+        if op == "deliver":
+            return record.phase == "ok" and self._deliver(entry, record)
+        if op == "apply":
+            return self._apply(entry, record)
+        if op == "commit" and record.seq is not None and record.seq != entry.seq:
+            entry.seq, entry.row.in_order = record.seq, False
+        return False
 
     def verdict(self) -> Verdict:
-        for event in self._order.judge():
-            entry = self._entries[event]
-            entry.behind = self._order.behind(event, entry.deliveries)
-            self._classify(entry)
-        return Verdict(
-            attempted=self._attempted,
-            acknowledged=self._acknowledged,
-            delivered=self._delivered,
-            applied=self._applied,
-            duplicates=self._deliveries - self._pairs,
-            recovered=len(self._recovered),
-            max_lag=int(self._deepest),
-            lost_ids=tuple(sorted(self._outstanding)),
-            unexpected_ids=tuple(sorted(self._unexpected)),
-            applied_twice_ids=tuple(sorted(self._twice)),
-            out_of_order_ids=self._order.late,
-        )
+        """What the checker says of all records so far; every entry that one of them concerns is brought in line with it."""
+        for event in self._eras.judge():
+            entry = self._entries.get(event)
+            if entry is not None:
+                entry.behind = entry.overtaken()
+                self._classify(entry)
+        return self._eras.verdict()
 
-    def _entry(self, record: Record) -> Entry:
-        entry = self._entries.get(record.event)
+    def drawn_for(self, *, settled: bool, start: float) -> None:
+        """Marks and lanes are drawn in this way from now on; what was drawn in another is forgotten."""
+        if self._drawn != (settled, start):
+            self._drawn = (settled, start)
+            for entry in self._entries.values():
+                entry.mark = entry.row.lane = None
+
+    def _placed(self, entry: Entry | None, record: Record, era: Era) -> Entry:
+        """A new event's entry, or one whose key is known only now."""
         if entry is None:
-            entry = self._entries[record.event] = Entry(record.event, self._position, self._row(record.key), record.seq)
-            entry.row.entries.append(entry)
-            entry.row.in_order = False
-        elif record.key and not entry.row.key:
+            row, fate = self._row(record.key), era.checker.fate(record.event)
+            entry = self._entries[record.event] = Entry(record.event, self._position, row, era, fate, record.seq)
+            row.append(entry)
+        else:
             self._move(entry, self._row(record.key))
         return entry
+
+    def _forget(self, events: Iterable[str]) -> None:
+        gone = [self._entries.pop(event) for event in events if event in self._entries]
+        for row in {id(entry.row): entry.row for entry in gone}.values():
+            row.entries = [entry for entry in row.entries if entry.event in self._entries]
+            row.lane = None
+            for name in _COUNTED:
+                setattr(row, name, sum(getattr(entry, name) for entry in row.entries))
+            if not row.entries:
+                del self.rows[row.key]
 
     def _row(self, key: str) -> Row:
         row = self.rows.get(key)
@@ -174,59 +187,44 @@ class Ledger:
         """A record without a key came first; the event joins its key's row now."""
         old = entry.row
         old.entries.remove(entry)
-        for name in ("shown", "troubled", "outstanding"):
+        for name in _COUNTED:
             setattr(old, name, getattr(old, name) - getattr(entry, name))
             setattr(row, name, getattr(row, name) + getattr(entry, name))
         row.entries.append(entry)
         row.in_order, old.lane, entry.row = False, None, row
 
-    def _commit(self, entry: Entry, record: Record) -> None:
-        self._attempted += not entry.attempted
-        entry.attempted = True
-        if record.phase == "ok":
-            self._acknowledged += not entry.acknowledged
-            entry.acknowledged = True
-        entry.unanswered |= record.phase == "info"
-        entry.failed |= record.phase == "fail"
-        self._order.committed(record)
-        if record.seq is not None and record.seq != entry.seq:
-            entry.seq, entry.row.in_order = record.seq, False
-
-    def _deliver(self, entry: Entry, record: Record) -> None:
-        self._order.delivered(record, self._position)
-        self._deliveries += 1
-        self._delivered += not entry.deliveries
-        before = entry.deliveries.get(record.group, 0)
-        self._pairs += not before
-        entry.deliveries[record.group], entry.received = before + 1, self._position
+    def _deliver(self, entry: Entry, record: Record) -> bool:
+        if 0 < entry.received < self._fault[0]:
+            entry.after = {**(entry.after or {}), record: self._fault[1]}
+        entry.received = self._position
         if entry.seq is None and record.seq is not None:
             entry.seq, entry.row.in_order = record.seq, False
+        again = entry.fate.delivered[record.group] > 1
+        self.again += again
+        return again
 
-    def _apply(self, entry: Entry, record: Record) -> None:
+    def _apply(self, entry: Entry, record: Record) -> bool:
         if record.phase == "ok":
-            self._applied += not entry.applications
-            entry.applications[record.group] = entry.applications.get(record.group, 0) + 1
             entry.aside = ""
-        elif record.note in _SET_ASIDE:
+            twice = entry.fate.applied is not None and entry.fate.applied[record.group] > 1
+            self.twice += twice
+            return twice
+        if record.note in _SET_ASIDE:
             entry.aside = record.note
+        return False
 
     def _classify(self, entry: Entry) -> None:
-        """Bring the sets and the key's counts in line with what is now known of this event."""
+        """Bring the entry and the key's counts in line with what is now known of this event."""
         entry.mark, entry.row.lane = None, None
-        unexpected, twice = entry.unexpected, entry.twice
-        outstanding = entry.acknowledged and not entry.deliveries
-        recovered = entry.begun and bool(entry.deliveries)
-        _member(self._outstanding, entry.event, outstanding)
-        _member(self._recovered, entry.event, recovered)
-        _member(self._unexpected, entry.event, unexpected)
-        _member(self._twice, entry.event, twice)
-        shown = entry.acknowledged or entry.unknown or bool(entry.deliveries or entry.applications)
-        troubled = unexpected or twice or bool(entry.behind)
+        shows, fate = entry.era.checker.shows, entry.fate
+        entry.lost, entry.unexpected = shows(entry.event, Anomaly.LOST), shows(entry.event, Anomaly.UNEXPECTED)
+        entry.aborted, entry.twice = shows(entry.event, Anomaly.ABORTED_READ), shows(entry.event, Anomaly.APPLIED_TWICE)
+        unapplied = shows(entry.event, Anomaly.UNAPPLIED)
+        written = fate.commit is not None and (fate.commit.ok or fate.commit.unanswered)
+        shown = written or entry.lost or bool(fate.delivered or fate.applied)
+        troubled = entry.aborted or entry.twice or unapplied or bool(entry.behind)
+        outstanding = entry.lost or entry.unexpected
         entry.row.shown += shown - entry.shown
         entry.row.troubled += troubled - entry.troubled
         entry.row.outstanding += outstanding - entry.outstanding
         entry.shown, entry.troubled, entry.outstanding = shown, troubled, outstanding
-
-
-def _member(ids: set[str], event: str, belongs: bool) -> None:
-    (ids.add if belongs else ids.discard)(event)

@@ -18,15 +18,19 @@ class State(StrEnum):
     DEAD = "dead letter"
     LOST = "lost"
     OUT_OF_ORDER = "out of order"
-    UNEXPECTED = "never committed"
+    UNEXPECTED = "unexpected"
     APPLIED_TWICE = "applied twice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One event. ``deliveries`` and ``applications`` count the group that saw most; ``story`` is (seconds, what)."""
+    """One event, the ``number``-th record of its history being its first.
+
+    ``deliveries`` and ``applications`` count the group that saw most; ``story`` is (seconds, what).
+    """
 
     event: str
+    number: int = 0
     seq: int | None
     state: State
     deliveries: int = 0
@@ -36,9 +40,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """One key and all its ``events``; ``marks`` are those shown, ``skipped`` how many are left out before each of them."""
+    """One key and all its ``events``; ``marks`` are those shown, ``skipped`` how many are left out before each of them.
+
+    ``slots`` is the room that they take. ``aside``: in which ways some of them were set aside.
+    """
 
     key: str
     events: int
     marks: tuple[Mark, ...]
     skipped: tuple[int, ...]
+    slots: int = 0
+    aside: frozenset[State] = frozenset()

@@ -1,4 +1,4 @@
-"""The board as a still picture: a snapshot enters, one self-contained SVG leaves.
+"""The board as a still picture: a snapshot, or several side by side, enter, one self-contained SVG leaves.
 
 Promises: the same snapshot gives the same text, letter by letter, so that nbval may compare it; no script, no style
 sheet, no font and no identifier in it, so that GitHub, nbconvert and JupyterLab show the same and two pictures on a page
@@ -7,23 +7,27 @@ do not disturb each other; a ground of its own, so that a dark page does not swa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from reference.live.palette import LIGHT
-from reference.live.scene import PANELS, Panel, compose
-from reference.live.shapes import Line, Rect, Run, Shape, Text
+from reference.live.scene import PANELS, WIDTH, Panel, Scene, compose
+from reference.live.shapes import Line, Rect, Run, Shape, Text, label, moved
 from reference.live.snapshot import Snapshot
 
-__all__ = ["Picture", "svg"]
+__all__ = ["Picture", "SideBySide", "svg"]
 
+_HEAD = 24
 _FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 
 def svg(snapshot: Snapshot, panels: Sequence[Panel] = PANELS) -> str:
-    """The picture, 960 units wide. Leave out ``lag`` and ``rates`` for one that depends on counts and order alone."""
-    scene = compose(snapshot, panels)
+    """The picture, 960 units wide. With ``verdict`` and ``strip`` alone it depends on counts and order, and on no time."""
+    return _written(compose(snapshot, panels))
+
+
+def _written(scene: Scene) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {scene.width:g} {scene.height:g}" width="100%" role="img"'
         f' style="max-width:{scene.width:g}px" font-family={quoteattr(_FONT)}>'
@@ -33,17 +37,44 @@ def svg(snapshot: Snapshot, panels: Sequence[Panel] = PANELS) -> str:
 
 
 class Picture:
-    """A picture that a notebook shows as SVG, and whose plain text is the verdict."""
+    """A picture that a notebook shows as SVG, and whose plain text is the verdict. ``data`` is what it shows."""
 
-    def __init__(self, snapshot: Snapshot, panels: Sequence[Panel] = PANELS) -> None:
-        self.snapshot = snapshot
-        self.svg = svg(snapshot, panels)
+    def __init__(self, data: Snapshot, panels: Sequence[Panel] = PANELS) -> None:
+        self.data = data
+        self.svg = svg(data, panels)
 
     def __repr__(self) -> str:
-        return str(self.snapshot.verdict)
+        return str(self.data.verdict)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"image/svg+xml": self.svg, "text/plain": repr(self)}
+
+
+class SideBySide:
+    """Several snapshots in one picture, each with its name above it and the same panels."""
+
+    def __init__(self, data: Mapping[str, Snapshot], panels: Sequence[Panel] = PANELS) -> None:
+        self.data = dict(data)
+        scenes = {name: compose(one, panels, width=WIDTH / len(self.data)) for name, one in self.data.items()}
+        self.svg = _written(_beside(scenes))
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {one.verdict}" for name, one in self.data.items())
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "text/plain": repr(self)}
+
+
+def _beside(scenes: Mapping[str, Scene]) -> Scene:
+    height = max(scene.height for scene in scenes.values()) + _HEAD
+    shapes: list[Shape] = [Rect(0, 0, WIDTH, height, "paper")]
+    for i, (name, scene) in enumerate(scenes.items()):
+        x = i * scene.width
+        shapes.append(label(x + 8, 18, name, bold=True, size=14))
+        shapes += (moved(shape, x, _HEAD) for shape in scene.shapes[1:])  # the ground is there already
+    words = [f"{name}: {scene.title}" for name, scene in scenes.items()]
+    texts = [f"{name}: {scene.text}" for name, scene in scenes.items()]
+    return Scene(WIDTH, height, tuple(shapes), "; ".join(words), "; ".join(texts))
 
 
 def _draw(shape: Shape) -> str:

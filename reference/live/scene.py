@@ -1,26 +1,31 @@
-"""Where everything stands: the one layout that the picture and the board share.
+"""Where everything stands in the still picture: the verdict above, the charts at the left, the strip at the right; in a
+narrow one, and where the strip needs the room, one below the other.
 
-A snapshot and the names of panels enter, a :class:`Scene` of shapes leaves, and with it the places that tell more when
-pointed at. Promises: equal snapshots give equal scenes; with the panels ``verdict`` and ``strip`` alone, no time is in it.
+A snapshot and the names of panels enter, a :class:`Scene` of shapes leaves. Promises: equal snapshots give equal scenes;
+with the panels ``verdict`` and ``strip`` alone, no time is in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
-from reference.live import banner, charts, faults, strip
-from reference.live.shapes import Hit, Rect, Shape
+from reference.live import banner
+from reference.live.lanes import SLOTS
+from reference.live.plots import PLOTS, Plot, plots
+from reference.live.shapes import Rect, Shape, moved
 from reference.live.snapshot import Snapshot
+from reference.live.strip import Strip
 
-__all__ = ["PANELS", "Panel", "Scene", "compose"]
+__all__ = ["PANELS", "WIDTH", "Panel", "Scene", "compose", "known"]
 
-Panel = Literal["verdict", "lag", "rates", "strip"]
-PANELS: tuple[Panel, ...] = get_args(Panel)
-WIDTH = 960
-_EDGE = 16
-_HALF = 452
+Panel = Literal["verdict", "lag", "rates", "repeats", "strip"]
+PANELS: Final[tuple[Panel, ...]] = get_args(Panel)
+WIDTH: Final = 960.0
+_EDGE: Final = 16
+_BETWEEN: Final = 24
+_WIDE: Final = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,64 +35,62 @@ class Scene:
     width: float
     height: float
     shapes: tuple[Shape, ...]
-    hits: tuple[Hit, ...]
     title: str
     text: str
 
 
-def compose(snapshot: Snapshot, panels: Sequence[Panel] = PANELS, *, rows: int = 0, hits: bool = False) -> Scene:
-    """Raises :class:`ValueError` for a panel that does not exist. Lag is left out where nobody samples it.
-
-    ``rows`` is the least room for lanes, so that a board does not grow while keys appear; ``hits`` asks for those too.
-    """
-    unknown = set(panels) - set(PANELS)
-    if unknown:
+def known(panels: Sequence[str]) -> None:
+    """Raise :class:`ValueError` for a panel that does not exist."""
+    if unknown := set(panels) - set(PANELS):
         raise ValueError(f"no panel {', '.join(sorted(unknown))}; there are {', '.join(PANELS)}")
-    drawing = _Drawing(snapshot, [p for p in panels if p != "lag" or snapshot.lag], rows, hits=hits)
-    shapes = (Rect(0, 0, WIDTH, drawing.height, "paper"), *drawing.shapes)
-    return Scene(WIDTH, drawing.height, shapes, tuple(drawing.hits), banner.sentence(snapshot)[1], str(snapshot.verdict))
+
+
+def charted(snapshot: Snapshot, panels: Sequence[Panel]) -> list[Plot]:
+    """The charts among the panels. Lag is left out where nobody samples it, and all of them while nothing has happened yet."""
+    flowing = any(value for series in snapshot.rates for _, value in series.points)
+    if not (snapshot.keys or snapshot.lag or snapshot.faults or flowing):
+        return []
+    return [plot for plot in PLOTS if plot in panels and (plot != "lag" or snapshot.lag)]
+
+
+def compose(snapshot: Snapshot, panels: Sequence[Panel] = PANELS, *, width: float = WIDTH) -> Scene:
+    """Raises :class:`ValueError` for a panel that does not exist."""
+    known(panels)
+    drawing = _Drawing(snapshot, panels, width)
+    shapes = (Rect(0, 0, width, drawing.height, "paper"), *drawing.shapes)
+    return Scene(width, drawing.height, shapes, banner.sentence(snapshot)[1], str(snapshot.verdict))
 
 
 class _Drawing:
-    """Panels one after the other: the verdict above, the charts at the left, the strip at the right."""
-
-    def __init__(self, snapshot: Snapshot, panels: Sequence[Panel], rows: int, *, hits: bool) -> None:
+    def __init__(self, snapshot: Snapshot, panels: Sequence[Panel], width: float) -> None:
+        self._snapshot, self._edge = snapshot, _EDGE if width > _WIDE else 8
+        inner, top = width - 2 * self._edge, 8.0
         self.shapes: list[Shape] = []
-        self.hits: list[Hit] = []
-        self._snapshot, self._rows, self._pointed = snapshot, rows, hits
-        top = 8.0
         if "verdict" in panels:
-            self.shapes += banner.banner(snapshot, _EDGE, top, width=WIDTH - 2 * _EDGE)
-            top += banner.HEIGHT
-        plots: list[Panel] = [panel for panel in panels if panel in ("lag", "rates")]
-        both = bool(plots) and "strip" in panels
+            self.shapes += banner.banner(snapshot, self._edge, top, width=inner)
+            top += banner.height(snapshot, width=inner)
+        chosen = charted(snapshot, panels)
+        longest = max((len(lane.marks) for lane in snapshot.lanes), default=0)
+        beside = bool(chosen) and "strip" in panels and width > _WIDE and longest <= SLOTS
+        column = (inner - _BETWEEN) / 2 if beside else inner
         bottoms = [top + 8]
+        if chosen:
+            bottoms.append(self._charts(top + 14, column, chosen))
         if "strip" in panels:
-            bottoms.append(self._strip(top + 14, both))
-        if plots:
-            bottoms.append(self._charts(top + 14, _HALF if both else WIDTH - 2 * _EDGE, plots))
+            x, y = (self._edge + column + _BETWEEN, top) if beside else (self._edge, bottoms[-1] if chosen else top)
+            bottoms.append(self._strip(x, y + 14, column))
         self.height = round(max(bottoms), 1)
 
-    def _strip(self, y: float, beside: bool) -> float:
-        x, width = (WIDTH - _EDGE - _HALF, _HALF) if beside else (_EDGE, WIDTH - 2 * _EDGE)
-        self.shapes += strip.strip(self._snapshot, x, y, width=width, rows=self._rows)
-        if self._pointed:
-            self.hits += strip.hits(self._snapshot, x, y, width=width)
-        return y + strip.height(self._snapshot, width=width, rows=self._rows)
+    def _charts(self, y: float, width: float, chosen: Sequence[Plot]) -> float:
+        block = plots(self._snapshot, chosen, width=width)
+        self.shapes += self._moved(block.shapes, self._edge, y)
+        return y + block.height
 
-    def _charts(self, y: float, width: float, plots: Sequence[Panel]) -> float:
-        frames = list(self._frames(y, width, plots))
-        for panel, (title_y, frame) in zip(plots, frames, strict=True):
-            self.shapes += (charts.lag if panel == "lag" else charts.rates)(self._snapshot, frame, title_y=title_y)
-            if self._pointed:
-                self.hits += faults.hits(self._snapshot, frame)
-        first, last = frames[0][1], frames[-1][1]
-        self.shapes += faults.names(self._snapshot, first, rows=(first.y - 18, first.y - 5))
-        self.shapes += charts.seconds(last)
-        return last.bottom + 24
+    def _strip(self, x: float, y: float, width: float) -> float:
+        strip = Strip(self._snapshot, width=width)
+        self.shapes += self._moved(strip.shapes(), x, y)
+        return y + strip.height
 
-    def _frames(self, y: float, width: float, plots: Sequence[Panel]) -> Iterator[tuple[float, charts.Frame]]:
-        tall = 118 if len(plots) > 1 else 250
-        for i, panel in enumerate(plots):
-            yield y + 12, charts.Frame(_EDGE, y + (48 if i == 0 else 24), width, tall, self._snapshot.span)
-            y += (48 if i == 0 else 24) + tall + (34 if panel == "lag" else 30)
+    @staticmethod
+    def _moved(shapes: Sequence[Shape] | Iterator[Shape], x: float, y: float) -> Iterator[Shape]:
+        return (moved(shape, x, y) for shape in shapes)

@@ -1,22 +1,24 @@
-"""Lag, rates and faults over time.
+"""Lag, rates, repetitions and faults over time.
 
 Records enter; :class:`Series` and :class:`Fault` s of the last ``window_s`` seconds leave. Promises bounded memory: time
-is kept in bins of :data:`GRAIN_S`, and bins that have left the window are dropped.
+is kept in grains of :data:`GRAIN_S`, and grains that have left the window are dropped.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from reference.evidence.history import Record
+from reference.live.bins import GRAIN_S, Bins, largest, step, total
 
 __all__ = ["Fault", "Series", "Timeline"]
 
-GRAIN_S = 0.05
-_STEPS = (2, 4, 10, 20, 40, 100, 200, 400, 1200, 2400, 6000, 12000)  # in grains: 0.1 s, 0.2 s, 0.5 s … ten minutes
-_MOST_FAULTS = 200
-_RATES = {"publish": "published", "deliver": "delivered", "apply": "applied"}
+_MOST_FAULTS: Final = 200
+_FINE, _COARSE = 60, 40  # bins of a line, and of a rate: more are not seen apart
+_RATES: Final = {"publish": "published", "deliver": "delivered", "apply": "applied"}
+_REPEATS: Final = ("duplicates", "applied twice")
+Queue = tuple[str, int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,27 +43,35 @@ class Timeline:
     def __init__(self, *, window_s: float) -> None:
         self.start: float | None = None
         self._window_s = window_s
-        self._kept = int(window_s / GRAIN_S) + _step((0.0, window_s), bins=40) + 1  # the window, from a whole bin on
+        self._kept = int(window_s / GRAIN_S) + step((0.0, window_s), bins=_COARSE) + 1  # the window, from a whole bin on
         self._last = 0.0
-        self._counts: dict[str, Counter[int]] = {name: Counter() for name in _RATES.values()}
-        self._depths: dict[tuple[str, int | None], dict[int, float]] = {}
-        self._now: dict[tuple[str, int | None], float] = {}
+        self._counts = {name: Bins(total, kept=self._kept) for name in _RATES.values()}
+        self._repeats = {name: Bins(largest, kept=self._kept) for name in _REPEATS}
+        self._depths: dict[Queue, Bins] = {}
+        self._now: dict[Queue, float] = {}
         self._faults: list[Fault] = []
 
     def add(self, record: Record) -> None:
         if self.start is None:
             self.start = record.at
-        at = record.at - self.start
+        at, op = record.at - self.start, record.op
         self._last = max(self._last, at)
-        grain = int(at // GRAIN_S)
-        if record.op == "lag" and record.value is not None:
-            self._lag((record.group, record.partition), grain, record.value)
-        elif record.op == "fault" and record.phase != "invoke":
+        if op in _RATES:
+            if record.phase == "ok":
+                self._counts[_RATES[op]].add(int(at // GRAIN_S), 1)
+        elif op == "lag":
+            if record.value is not None:
+                self._lag((record.group, record.partition), int(at // GRAIN_S), record.value)
+            elif record.phase == "fail":  # nobody knows any more how far the group is behind
+                self._now = {queue: depth for queue, depth in self._now.items() if queue[0] != record.group}
+        elif op == "fault" and record.phase != "invoke":
             self._faults = [*self._faults, Fault(note=record.note, at=round(at, 3))][-_MOST_FAULTS:]
-        elif record.phase == "ok" and record.op in _RATES:
-            counts = self._counts[_RATES[record.op]]
-            counts[grain] += 1
-            self._forget(counts)
+
+    def repeated(self, record: Record, *, again: int, twice: int) -> None:
+        """How many deliveries, and how many effects, have been repetitions so far, as of this record."""
+        grain = int((record.at - (self.start or 0.0)) // GRAIN_S)
+        for name, count in zip(_REPEATS, (again, twice), strict=True):
+            self._repeats[name].add(grain, count)
 
     def span(self, now: float | None) -> tuple[float, float]:
         """The seconds shown: up to ``now``, or to the last record; from the start while the window is not yet full."""
@@ -73,68 +83,39 @@ class Timeline:
 
     def lag(self, span: tuple[float, float]) -> tuple[Series, ...]:
         """The deepest sample of each bin, a line per partition, and per group if there are several."""
-        step, several = _step(span, bins=120), len({group for group, _ in self._depths}) > 1
+        several = len({group for group, _ in self._depths}) > 1
         queues = sorted(self._depths, key=lambda q: (q[0], -1 if q[1] is None else q[1]))
-        return tuple(Series(name=_name(*queue, several), points=_peaks(self._depths[queue], step, span)) for queue in queues)
+        return tuple(Series(name=_name(*queue, several), points=self._line(queue, span)) for queue in queues)
+
+    def _line(self, queue: Queue, span: tuple[float, float]) -> tuple[tuple[float, float], ...]:
+        """It ends where the queue is now, and not at the deepest of its last bin."""
+        points, now = self._depths[queue].points(span, bins=_FINE), self._now.get(queue)
+        return points if now is None or not points or points[-1][1] == now else (*points, (span[1], now))
 
     @property
     def lag_now(self) -> int | None:
-        """The deepest partition's last sample; ``None`` when nobody samples."""
+        """The deepest partition's last sample; ``None`` where nobody samples, or the last sample failed."""
         return int(max(self._now.values())) if self._now else None
 
     def rates(self, span: tuple[float, float], settled: bool) -> tuple[Series, ...]:
         """Events a second; while things move, the bin that is still filling is left out, since it would seem a fall."""
-        step = _step(span, bins=40)
-        low, high = _bins(span, step)
-        high -= 0 if settled or high == low else 1
-        return tuple(Series(name=n, points=_per_second(counts, step, (low, high))) for n, counts in self._counts.items())
+        return tuple(
+            Series(name=name, points=counts.per_second(span, bins=_COARSE, filling=settled))
+            for name, counts in self._counts.items()
+        )
 
-    def _lag(self, queue: tuple[str, int | None], grain: int, value: float) -> None:
-        depths = self._depths.setdefault(queue, {})
-        depths[grain] = max(value, depths.get(grain, value))
+    def repeats(self, span: tuple[float, float]) -> tuple[Series, ...]:
+        """Deliveries beyond an event's first to a group, and effects beyond its first, counted up from the start."""
+        return tuple(Series(name=name, points=counts.staircase(span, bins=_FINE)) for name, counts in self._repeats.items())
+
+    def _lag(self, queue: Queue, grain: int, value: float) -> None:
+        depths = self._depths.get(queue)
+        if depths is None:
+            depths = self._depths[queue] = Bins(largest, kept=self._kept)
+        depths.add(grain, value)
         self._now[queue] = value
-        self._forget(depths)
-
-    def _forget(self, bins: dict[int, float] | Counter[int]) -> None:
-        """Only when half of them can go, so that it costs nothing on average."""
-        if len(bins) > 2 * self._kept:
-            oldest = self._last // GRAIN_S - self._kept
-            for grain in [g for g in bins if g < oldest]:
-                del bins[grain]
 
 
 def _name(group: str, partition: int | None, several: bool) -> str:
     queue = "queue" if partition is None else f"partition {partition}"
     return f"{group} {queue}" if several else queue
-
-
-def _step(span: tuple[float, float], *, bins: int) -> int:
-    """Grains a bin: the least that needs no more than ``bins``."""
-    grains = (span[1] - span[0]) / GRAIN_S
-    return next((step for step in _STEPS if grains / step <= bins), _STEPS[-1])
-
-
-def _bins(span: tuple[float, float], step: int) -> tuple[int, int]:
-    return int(span[0] / GRAIN_S // step), int(span[1] / GRAIN_S // step)
-
-
-def _peaks(depths: dict[int, float], step: int, span: tuple[float, float]) -> tuple[tuple[float, float], ...]:
-    low, high = _bins(span, step)
-    peaks: dict[int, float] = {}
-    for grain, value in depths.items():
-        place = grain // step
-        if low <= place <= high:
-            peaks[place] = max(value, peaks.get(place, 0.0))
-    return tuple((_middle(place, step, span), peaks[place]) for place in sorted(peaks))
-
-
-def _per_second(counts: Counter[int], step: int, bins: tuple[int, int]) -> tuple[tuple[float, float], ...]:
-    sums: Counter[int] = Counter()
-    for grain, count in counts.items():
-        sums[grain // step] += count
-    seconds = step * GRAIN_S
-    return tuple((round((b + 0.5) * seconds, 3), round(sums[b] / seconds, 2)) for b in range(bins[0], bins[1] + 1))
-
-
-def _middle(place: int, step: int, span: tuple[float, float]) -> float:
-    return round(min(max((place + 0.5) * step * GRAIN_S, span[0]), span[1]), 3)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self
 
-__all__ = ["Hit", "Line", "Rect", "Run", "Shape", "Text", "label", "line", "text_width"]
+__all__ = ["Hit", "Line", "Rect", "Run", "Shape", "Text", "label", "line", "moved", "scaled", "text_width"]
 
 
 class Rect(NamedTuple):
@@ -84,6 +84,27 @@ def label(
 
 def line(points: Sequence[tuple[float, float]], stroke: str, *, width: float = 1.0, dash: float = 0.0) -> Line:
     return Line(tuple(round(v, 1) for point in points for v in point), stroke, width, dash)
+
+
+def scaled(shape: Shape, by: float) -> Shape:
+    """The same, so many times as large, about the origin."""
+    if isinstance(shape, Line):
+        return shape._replace(points=tuple(round(v * by, 1) for v in shape.points), width=round(shape.width * by, 2))
+    x, y = round(shape.x * by, 1), round(shape.y * by, 1)
+    if isinstance(shape, Text):
+        return shape._replace(x=x, y=y, size=round(shape.size * by, 1))
+    return shape._replace(
+        x=x, y=y, w=round(shape.w * by, 1), h=round(shape.h * by, 1), width=round(shape.width * by, 2),
+        radius=round(shape.radius * by, 1), dash=round(shape.dash * by, 1),
+    )  # fmt: skip
+
+
+def moved(shape: Shape, x: float, y: float) -> Shape:
+    """The same at another place."""
+    if isinstance(shape, Line):
+        by = (x, y)
+        return shape._replace(points=tuple(round(v + by[i % 2], 1) for i, v in enumerate(shape.points)))
+    return shape._replace(x=round(shape.x + x, 1), y=round(shape.y + y, 1))
 
 
 def text_width(words: str, size: float) -> float:

@@ -8,11 +8,13 @@ the same as all at once, at a constant cost a record, so that a board can ask ma
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from reference.evidence.checker import Verdict
-from reference.evidence.history import History, Record
-from reference.live.lanes import lanes
+from reference.evidence.history import Record
+from reference.live.eras import MOST
+from reference.live.lanes import SLOTS, lanes
 from reference.live.ledger import Ledger
 from reference.live.mark import Lane, Mark, State
 from reference.live.series import Fault, Series, Timeline
@@ -34,6 +36,7 @@ class Snapshot:
     lag: tuple[Series, ...]
     lag_now: int | None
     rates: tuple[Series, ...]
+    repeats: tuple[Series, ...]
     faults: tuple[Fault, ...]
     lanes: tuple[Lane, ...]
     keys: int
@@ -43,55 +46,50 @@ class Snapshot:
 
 
 class Sampler:
-    """Folds a growing history; :meth:`snapshot` may be asked for at any time, from one thread at a time."""
+    """Folds a growing history; :meth:`snapshot` may be asked for at any time, from one thread at a time.
 
-    def __init__(self, *, window_s: float = 60.0, keys: int = 12) -> None:
-        self._window_s, self._keys = window_s, keys
-        self._folded, self._last = 0, Record(op="fault")
-        self._begin()
+    ``keys`` keys are shown, ``slots`` events of each. ``most``: memory is bounded, see :mod:`~reference.live.eras`.
+    """
+
+    def __init__(self, *, window_s: float = 60.0, keys: int = 12, slots: int = SLOTS, most: int = MOST) -> None:
+        self._keys, self._slots = keys, slots
+        self._ledger, self._timeline = Ledger(most=most), Timeline(window_s=window_s)
 
     def fold(self, records: Iterable[Record]) -> None:
-        """Take these records in, after all earlier ones."""
-        for record in records:
-            self._ledger.add(record)
-            self._timeline.add(record)
-            self._folded, self._last = self._folded + 1, record
+        """Take these records in, after all earlier ones. Raises :class:`ValueError` that names a record that is none."""
+        ledger, timeline, record = self._ledger, self._timeline, None
+        try:
+            for record in records:
+                timeline.add(record)
+                if ledger.add(record):
+                    timeline.repeated(record, again=ledger.again, twice=ledger.twice)
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise ValueError(f"not a record that could be judged: {record!r}: {error}") from error
 
-    def follow(self, history: History) -> bool:
-        """Take in what the history gained since the last call; says whether that was anything.
+    def snapshot(
+        self, *, now: float | None = None, settled: bool = True, keep: Sequence[str] = (), charts: Snapshot | None = None
+    ) -> Snapshot:
+        """What is known now. ``now`` is on the clock of the records and defaults to the last of them.
 
-        When records were merged in before those already taken, everything is folded again.
+        ``keep`` names keys to leave in their place, for a board that should not jump. ``charts``: an earlier snapshot, of which
+        all that is over time is taken as it was, for a board that draws that less often.
         """
-        new = history.since(max(0, self._folded - 1))
-        if self._folded and (not new or new[0] is not self._last):
-            self._begin()
-            new = history.since(0)
-            self.fold(new)
-            return True
-        new = new[1:] if self._folded else new
-        self.fold(new)
-        return bool(new)
+        told: dict[str, Any] = {
+            "verdict": self._ledger.verdict(),
+            "settled": settled,
+            "lanes": lanes(
+                self._ledger, keys=self._keys, slots=self._slots, keep=keep, settled=settled, start=self._timeline.start or 0.0
+            ),
+            "keys": sum(1 for row in self._ledger.rows.values() if row.shown),
+        }
+        return Snapshot(**told, **self._over_time(now, settled)) if charts is None else replace(charts, **told)
 
-    def snapshot(self, *, now: float | None = None, settled: bool = True, keep: Sequence[str] = ()) -> Snapshot:
-        """What is known now. ``now`` is on the clock of the records and defaults to the last of them; ``keep`` names
-        keys to leave in their place, for a board that should not jump."""
-        verdict = self._ledger.verdict()
-        span = self._timeline.span(now)
-        return Snapshot(
-            verdict=verdict,
-            settled=settled,
-            span=span,
-            lag=self._timeline.lag(span),
-            lag_now=self._timeline.lag_now,
-            rates=self._timeline.rates(span, settled),
-            faults=self._timeline.faults(span),
-            lanes=lanes(self._ledger, keys=self._keys, keep=keep, settled=settled, start=self._timeline.start or 0.0),
-            keys=sum(1 for row in self._ledger.rows.values() if row.shown),
-        )
-
-    def _begin(self) -> None:
-        self._ledger, self._timeline = Ledger(), Timeline(window_s=self._window_s)
-        self._folded, self._last = 0, Record(op="fault")
+    def _over_time(self, now: float | None, settled: bool) -> dict[str, Any]:
+        timeline, span = self._timeline, self._timeline.span(now)
+        return {
+            "span": span, "lag": timeline.lag(span), "lag_now": timeline.lag_now, "rates": timeline.rates(span, settled),
+            "repeats": timeline.repeats(span), "faults": timeline.faults(span),
+        }  # fmt: skip
 
 
 def snapshot(

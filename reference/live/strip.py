@@ -1,104 +1,140 @@
 """The strip: one lane a key, one mark an event, in commit order. A snapshot enters, shapes leave; no times in them.
 
-What an event's own times were is in the hits, which the board shows and the picture leaves out.
+What an event's own times were is in its story, which the board shows and the picture leaves out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
 
+from reference.live.glyph import glyph, look
 from reference.live.lanes import GAP
 from reference.live.mark import Lane, Mark, State
-from reference.live.shapes import Hit, Line, Rect, Shape, label, text_width
+from reference.live.shapes import Shape, label, moved, scaled, text_width
 from reference.live.snapshot import Snapshot
 
-__all__ = ["glyph", "height", "hits", "strip"]
+__all__ = ["FULL", "Strip", "how_many", "title"]
 
-SIZE = 12
-PITCH = 15.5
-ROW = 24
-_NAME = 71  # at most, for a key
-_HEAD = 34
-_LEGEND = (
+FULL: Final = 15.5  # from one mark to the next, in full size
+_PITCHES: Final = (FULL, 12.0, 10.0, 8.0, 6.0, 5.0, 4.0)  # few, so that not every event changes all places
+ROW: Final = 24
+_LEAST: Final = 12  # a row holds a line of text, however small its marks
+_STEP: Final = 3  # rows
+_NAME: Final = 71  # at most, for a key
+_HEAD: Final = 34
+_LEGEND: Final = (
     ("committed", State.COMMITTED, 0),
     ("delivered", State.DELIVERED, 1),
     ("applied", State.APPLIED, 1),
-    ("redelivered", State.APPLIED, 2),
+    ("duplicate", State.APPLIED, 2),
     ("lost", State.LOST, 0),
     ("out of order", State.OUT_OF_ORDER, 1),
     ("applied twice", State.APPLIED_TWICE, 1),
-    ("never committed", State.UNEXPECTED, 1),
+    ("unexpected", State.UNEXPECTED, 1),
 )
-_SET_ASIDE = (("parked", State.PARKED, 1), ("dead letter", State.DEAD, 1))
+_ALONE: Final = 22  # the height of a title without lanes
+_SET_ASIDE: Final = (("parked", State.PARKED, 1), ("dead letter", State.DEAD, 1))
 
 
-def height(snapshot: Snapshot, *, width: float, rows: int = 0) -> float:
-    return _HEAD + ROW * max(_grid(snapshot, width)[1], rows) + 20 * _legend_rows(snapshot, width) + 8
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a lane begins: ``left`` that of its first mark."""
+
+    name_x: float
+    left: float
+    top: float
 
 
-def strip(snapshot: Snapshot, x: float, y: float, *, width: float, rows: int = 0) -> Iterator[Shape]:
-    """``rows`` is the least room for lanes, so that a board does not grow while keys appear."""
-    yield label(x, y + 12, "Events by key, in commit order", bold=True, size=13)
-    yield label(x + width, y + 12, _how_many(snapshot), fill="soft", size=11, anchor="end")
-    for lane, left, top in _places(snapshot, x, y, width):
-        yield label(left, top + 10, _short(lane.key), fill="soft", size=11)
-        for mark, skipped, at in _marks(lane, left, _name(snapshot)):
-            if skipped:
-                yield label(at - 4, top + 9.5, f"+{skipped}", fill="soft", size=9, anchor="end")
-            yield from glyph(mark, at, top)
-    bottom = y + _HEAD + ROW * max(_grid(snapshot, width)[1], rows) + 6
-    yield from _legend(snapshot, x, bottom, width)
+class Strip:
+    """A snapshot's lanes, laid out in ``width``.
+
+    Marks are in full size as long as the longest lane has room, and smaller when it has not. A board has ``rows``: it grows
+    up to so many in steps, so that it does not move with every key that appears. Without any lane there is one line.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, width: float, rows: int = 0) -> None:
+        self._snapshot, self.width = snapshot, width
+        longest = max((lane.slots for lane in snapshot.lanes), default=1)
+        self._name, self._entries = _name(snapshot), _entries(snapshot)
+        self.pitch = next((pitch for pitch in _PITCHES if longest * pitch <= width - self._name), _PITCHES[-1])
+        self.scale = round(self.pitch / FULL, 3)
+        self.row = round(max(_LEAST, ROW * self.scale), 1)
+        self._columns = max(1, int((width + 14) // (self._name + longest * self.pitch + 14)))
+        self._column = (width + 14) / self._columns
+        self._bottom = _HEAD + _room(-(-len(snapshot.lanes) // self._columns), self.row, most=ROW * rows)
+        in_a_row = (8, 4, 3) if not rows else (4, 3, 3)  # a page may show a board smaller than this, but not its texts
+        self._legend = in_a_row[0 if width > 700 else 1 if width > 400 else 2]
+        self.height = self._bottom + 20 * -(-len(self._entries) // self._legend) + 8 if snapshot.lanes else _ALONE
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What everything but the marks hangs on."""
+        keys = tuple(lane.key for lane in self._snapshot.lanes)
+        return keys, self._snapshot.keys, self.pitch, self._columns, self.height, self._entries
+
+    def place(self, number: int) -> Place:
+        """That of a lane."""
+        x = round(self._column * (number % self._columns), 1)
+        return Place(x, round(x + self._name, 1), round(_HEAD + self.row * (number // self._columns), 1))
+
+    def ground(self) -> Iterator[Shape]:
+        """Everything but the marks, from the origin on."""
+        yield label(0, 12, "Events by key, in commit order", bold=True, size=13)
+        if self.width > 400 or not self._snapshot.lanes:
+            yield label(self.width, 12, how_many(self._snapshot), fill="soft", size=11, anchor="end")
+        if not self._snapshot.lanes:
+            return
+        size = max(10.0, 11 * min(1.0, self.row / 14))
+        for number, lane in enumerate(self._snapshot.lanes):
+            place = self.place(number)
+            yield label(place.name_x, round(place.top + 10 * self.scale, 1), _short(lane.key), fill="soft", size=size)
+        for i, (name, state, deliveries) in enumerate(self._entries):
+            left = round(self.width / self._legend * (i % self._legend), 1)
+            top = self._bottom + 6 + 20 * (i // self._legend)
+            yield from (moved(shape, left, top) for shape in glyph((state, deliveries, 0)))
+            yield label(left + 18, top + 10, name, fill="soft", size=11)
+
+    def shapes(self) -> Iterator[Shape]:
+        """Everything, from the origin on."""
+        yield from self.ground()
+        for number, lane in enumerate(self._snapshot.lanes):
+            place = self.place(number)
+            at = place.left
+            for mark, skipped in zip(lane.marks, lane.skipped, strict=True):
+                if skipped:
+                    at += GAP * self.pitch
+                    yield self._gap(skipped, at, place.top)
+                yield from (moved(scaled(shape, self.scale), round(at, 1), place.top) for shape in glyph(look(mark)))
+                at += self.pitch
+
+    def _gap(self, skipped: int, at: float, top: float) -> Shape:
+        return label(
+            round(at - 4 * self.scale, 1), round(top + 9.5 * self.scale, 1), f"+{skipped}", fill="soft",
+            size=round(max(6.0, 9 * self.scale), 1), anchor="end",
+        )  # fmt: skip
 
 
-def hits(snapshot: Snapshot, x: float, y: float, *, width: float) -> Iterator[Hit]:
-    """What each mark tells when pointed at: its key and number, its state, its story."""
-    for lane, left, top in _places(snapshot, x, y, width):
-        for mark, _, at in _marks(lane, left, _name(snapshot)):
-            number = f" #{mark.seq}" if mark.seq is not None else ""
-            yield Hit(at - 2, top - 6, PITCH, ROW, f"{lane.key}{number} · {mark.state.value}", mark.story)
+def title(lane: Lane, mark: Mark) -> str:
+    """What a mark is called when it is pointed at."""
+    number = f" #{mark.seq}" if mark.seq is not None else ""
+    return f"{lane.key}{number} · {mark.state.value}"
 
 
-def glyph(mark: Mark, x: float, y: float) -> Iterator[Shape]:
-    """One event. Every state differs in shape or letter, not only in colour."""
-    state, repeated = mark.state, mark.deliveries > 1
-    if state is State.APPLIED_TWICE:
-        yield Rect(x - 1, y - 1, SIZE + 2, SIZE + 2, "bad", "", 0.0, 2)
-        yield label(x + 6, y + 9, f"{min(mark.applications, 9)}×" if mark.applications > 1 else "2×", fill="onmark", bold=True,
-                    size=8.5, anchor="middle")  # fmt: skip
-    elif state is State.OUT_OF_ORDER:
-        yield Line((x - 0.5, y + 12, x + 6, y, x + 12.5, y + 12), fill="bad")
-        if repeated:
-            yield label(x + 6, y + 11, _digit(mark), fill="onmark", bold=True, size=7, anchor="middle")
-    elif state is State.LOST:
-        yield Rect(x + 0.8, y + 0.8, SIZE - 1.6, SIZE - 1.6, "paper", "bad", 1.6, 3, 2.4)
-    elif state is State.UNEXPECTED:
-        yield Rect(x + 0.6, y + 0.6, SIZE - 1.2, SIZE - 1.2, "bad-wash", "bad", 1.0, 6)
-        yield label(x + 6, y + 9.3, "?", fill="bad-ink", bold=True, size=9, anchor="middle")
-    elif state is State.PARKED:
-        yield Rect(x + 0.8, y + 0.8, SIZE - 1.6, SIZE - 1.6, "paper", "parked", 1.6, 3)
-        yield label(x + 6, y + 9.2, "P", fill="parked", bold=True, size=8.5, anchor="middle")
-    elif state is State.DEAD:
-        yield Rect(x, y, SIZE, SIZE, "dead", "", 0.0, 3)
-        yield Line((x + 3.5, y + 3.5, x + 8.5, y + 8.5), "onmark", 1.6)
-        yield Line((x + 8.5, y + 3.5, x + 3.5, y + 8.5), "onmark", 1.6)
-    elif state is State.COMMITTED:
-        yield Rect(x + 0.7, y + 0.7, SIZE - 1.4, SIZE - 1.4, "paper", "committed", 1.4, 3)
-    elif repeated:
-        yield Rect(x + 0.2, y + 0.2, SIZE - 0.4, SIZE - 0.4, state.value, "warn", 2.4, 3)
-        yield label(x + 6, y + 9.3, _digit(mark), fill=f"on-{state.value}", bold=True, size=9, anchor="middle")
-    else:
-        yield Rect(x, y, SIZE, SIZE, state.value, "", 0.0, 3)
-
-
-def _digit(mark: Mark) -> str:
-    return str(mark.deliveries) if mark.deliveries < 10 else "+"
-
-
-def _how_many(snapshot: Snapshot) -> str:
+def how_many(snapshot: Snapshot) -> str:
+    """Which keys are shown."""
     shown = len(snapshot.lanes)
+    if not shown:
+        return "nothing yet"
     if shown < snapshot.keys:
         return f"{shown} of {snapshot.keys:,} keys, trouble first"
     return "1 key" if shown == 1 else f"{shown} keys"
+
+
+def _room(rows: int, row: float, *, most: float) -> float:
+    """Of a board, which grows in steps, up to ``most``; of a picture, which has no such room, as much as its rows take."""
+    return max(row * rows, min(most, row * _STEP * -(-rows // _STEP)))
 
 
 def _short(key: str) -> str:
@@ -106,48 +142,12 @@ def _short(key: str) -> str:
     return (key if len(key) <= 10 else f"…{key[-9:]}") or "no key"
 
 
-def _name(snapshot: Snapshot) -> float:
-    longest = max((len(_short(lane.key)) for lane in snapshot.lanes), default=0)
-    return min(_NAME, round(text_width("x" * longest, 11) + 10, 1))
-
-
-def _slots(lane: Lane) -> int:
-    return len(lane.marks) + GAP * sum(1 for skipped in lane.skipped if skipped)
-
-
-def _grid(snapshot: Snapshot, width: float) -> tuple[int, int, float]:
-    """Columns, rows and the width of a column: short lanes stand beside each other."""
-    longest = max((_slots(lane) for lane in snapshot.lanes), default=1)
-    columns = max(1, int((width + 14) // (_name(snapshot) + longest * PITCH + 14)))
-    return columns, -(-len(snapshot.lanes) // columns), (width + 14) / columns
-
-
-def _places(snapshot: Snapshot, x: float, y: float, width: float) -> Iterator[tuple[Lane, float, float]]:
-    columns, _, column = _grid(snapshot, width)
-    for i, lane in enumerate(snapshot.lanes):
-        yield lane, round(x + column * (i % columns), 1), y + _HEAD + ROW * (i // columns)
-
-
-def _marks(lane: Lane, left: float, name: float) -> Iterator[tuple[Mark, int, float]]:
-    at = left + name
-    for mark, skipped in zip(lane.marks, lane.skipped, strict=True):
-        at += GAP * PITCH if skipped else 0
-        yield mark, skipped, round(at, 1)
-        at += PITCH
-
-
 def _entries(snapshot: Snapshot) -> tuple[tuple[str, State, int], ...]:
-    states = {mark.state for lane in snapshot.lanes for mark in lane.marks}
+    """Of the legend; what was set aside only where there is any."""
+    states = frozenset[State]().union(*(lane.aside for lane in snapshot.lanes))
     return (*_LEGEND, *(entry for entry in _SET_ASIDE if entry[1] in states))
 
 
-def _legend_rows(snapshot: Snapshot, width: float) -> int:
-    return -(-len(_entries(snapshot)) // (8 if width > 700 else 4))
-
-
-def _legend(snapshot: Snapshot, x: float, y: float, width: float) -> Iterator[Shape]:
-    columns = 8 if width > 700 else 4
-    for i, (name, state, deliveries) in enumerate(_entries(snapshot)):
-        left, top = round(x + width / columns * (i % columns), 1), y + 20 * (i // columns)
-        yield from glyph(Mark(event="", seq=None, state=state, deliveries=deliveries), left, top)
-        yield label(left + 18, top + 10, name, fill="soft", size=11)
+def _name(snapshot: Snapshot) -> float:
+    longest = max((len(_short(lane.key)) for lane in snapshot.lanes), default=0)
+    return min(_NAME, round(text_width("x" * longest, 11) + 10, 1))

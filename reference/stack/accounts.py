@@ -9,8 +9,9 @@ import stat
 from pathlib import Path
 
 from reference.stack.errors import StackError
+from reference.stack.home import downloads
 
-__all__ = ["SYSTEM", "as_account", "give", "reachable", "unprivileged"]
+__all__ = ["SYSTEM", "as_account", "give", "reachable", "unprivileged", "within_reach"]
 
 SYSTEM = Path("/var/lib/eda-labs")
 
@@ -30,6 +31,14 @@ def unprivileged() -> pwd.struct_passwd | None:
 def reachable(directory: Path) -> bool:
     """Can a user who owns nothing here walk down to ``directory``? Every ancestor must let others pass."""
     return all(stat.S_IMODE(part.stat().st_mode) & stat.S_IXOTH for part in (directory, *directory.parents))
+
+
+def within_reach() -> Path:
+    """Where programs and libraries for Postgres are kept: with the downloads, or where its user can walk to. Made if missing."""
+    near = downloads()
+    where = near if unprivileged() is None or reachable(near) else SYSTEM
+    where.mkdir(mode=0o711, exist_ok=True)
+    return where
 
 
 def as_account(account: pwd.struct_passwd | None) -> tuple[str, ...]:

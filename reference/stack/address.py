@@ -1,11 +1,11 @@
-"""Where a running stack answers: :class:`Endpoints`, the one thing the labs and the tests need from it."""
+"""Where a running stack answers: :class:`Endpoints`, the one thing the labs and the tests need from it, and :class:`Page`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-__all__ = ["Endpoints", "address", "without_password"]
+__all__ = ["Endpoints", "Page", "address", "without_password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,15 @@ class Endpoints:
         services = {"kafka": self.kafka, "rabbitmq": self.rabbitmq, "pubsub": self.pubsub, "postgres": self.postgres}
         shown = "".join(f"{name}={address(url)!r}, " for name, url in services.items())
         return f"Endpoints({shown}backend={self.backend!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The web page that people look at a service with, and as whom they log in; ``repr`` leaves the password out."""
+
+    address: str
+    user: str
+    password: str = field(repr=False)
 
 
 def address(url: str) -> str:

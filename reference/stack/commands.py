@@ -1,11 +1,9 @@
-"""The stack's verbs for the command line: ``eda up``, ``down``, ``status``, ``logs`` and ``doctor``."""
+"""The stack's verbs for the command line: ``up``, ``down``, ``status``, ``logs``, ``doctor``, ``kill``, ``freeze``, ``thaw``."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -13,17 +11,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reference.stack import artifacts, compose, doctor, jupyter, postgres, verbs
+from reference.stack import artifacts, compose, doctor, jupyter, outages, postgres, verbs
 from reference.stack.errors import StackError
 from reference.stack.home import Home
+from reference.stack.report import HEADS
 
 __all__ = ["app"]
 
 app = typer.Typer()
 
 LABS_STAND_ON = {"kafka", "postgres"}
+WIDE = 500
 
 Services = Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", help="Services; all when none is named.")]
+Victim = Annotated[str, typer.Argument(metavar="SERVICE", help="One that this stack runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: includes the passwords.")]
 
 
@@ -49,12 +50,40 @@ def down(
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Say what runs, and where."""
+    """Say what runs, the URL at which a program connects to it, and the web page that a person looks at it with.
+
+    Exits with 0 whatever runs, for that is in the answer. With --json the URLs, the database's DSN among them, are whole.
+    """
     states = verbs.status()
     if as_json:
         typer.echo(json.dumps([state.as_json() for state in states], indent=2))
     else:
-        _table(["service", "state", "backend", "pid", "address", "ready for", "memory"], [state.as_row() for state in states])
+        _table(HEADS, [state.as_row() for state in states])
+        for state in states:
+            if state.page is not None:
+                typer.echo(f"\nweb page of {state.name}, for people: {state.page.address} as {state.page.user}")
+        if any(state.url for state in states):
+            typer.echo("\nthe URLs whole, with their passwords, for programs: eda status --json")
+
+
+@app.command()
+def kill(service: Victim) -> None:
+    """Kill a service with SIGKILL, on purpose; `eda up` brings it back on its data."""
+    outages.kill(service)
+    typer.echo(f"{service} is killed; back with: eda up {service}")
+
+
+@app.command()
+def freeze(service: Victim) -> None:
+    """Have a service stand still with its connections open, on purpose; `eda thaw`, or `eda up`, ends it."""
+    outages.freeze(service)
+    typer.echo(f"{service} stands still; on with: eda thaw {service}")
+
+
+@app.command()
+def thaw(service: Victim) -> None:
+    """Have a frozen service move again; one that is not frozen is left as it is."""
+    typer.echo(f"{service} moves again" if outages.thaw(service) else f"{service} was not frozen")
 
 
 @app.command()
@@ -92,12 +121,10 @@ def lab(
     port: Annotated[int, typer.Option(help="Where JupyterLab answers, on 127.0.0.1.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
 ) -> None:
-    """Start the stack and open the labs in JupyterLab, which replaces this process."""
+    """Start the stack, open the labs in JupyterLab, and print the address once it answers; ends when JupyterLab does."""
     ready = jupyter.launch(port=port, browser=browser)
     _start_for_labs()
-    typer.echo(f"\n  {ready.url}\n\nCtrl-C ends JupyterLab; the stack keeps running until: make down")
-    sys.stdout.flush()
-    os.execve(ready.argv[0], ready.argv, ready.environment)  # noqa: S606  # there is no shell to go through
+    raise typer.Exit(jupyter.serve(ready, say=typer.echo))
 
 
 def _start_for_labs() -> None:
@@ -123,4 +150,7 @@ def _table(heads: Iterable[str], rows: Iterable[list[str]]) -> None:
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a program or a file has no width: nothing is folded
+        console.width = WIDE
+    console.print(table)

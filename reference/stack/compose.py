@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from reference.stack import ports
+from reference.stack.answering import PATIENCE_S, await_answer
 from reference.stack.catalog import SERVICES
 from reference.stack.errors import StackError
 from reference.stack.home import Home, checkout, write_whole
 from reference.stack.report import State
 from reference.stack.service import Service
 
-__all__ = ["command", "down", "engine_answers", "environment", "remove_volumes", "states", "up", "url"]
+__all__ = [
+    "command", "down", "engine_answers", "environment", "freeze", "kill", "remove_volumes", "states", "stop", "thaw", "up", "url",
+]  # fmt: skip
 
-PATIENCE_S = 180
 ENGINE_S = 5.0
 
 Say = Callable[[str], None]
@@ -38,9 +40,15 @@ def up(services: Iterable[Service], home: Home, *, owned: bool, say: Say) -> Non
     if owned:
         raise StackError("containers cannot be tied to a process: EDA_BACKEND=native")
     with home.lock():
-        ready = {state.name for state in states(services, home) if state.is_ready}
+        found = states(services, home)
+        frozen = [state.name for state in found if state.state == "frozen"]
+        if frozen:
+            _run([*command(home), "unpause", *frozen])
+        ready = {state.name for state in (states(services, home) if frozen else found) if state.is_ready}
         for service in services:
             if service.name in ready:
+                if service.name in frozen:
+                    _await(service, home)
                 say(f"{service.name} is up already at 127.0.0.1:{home.ports()[service.name]}")
         missing = [service for service in services if service.name not in ready]
         if not missing:
@@ -49,7 +57,7 @@ def up(services: Iterable[Service], home: Home, *, owned: bool, say: Say) -> Non
         began = time.monotonic()
         _run([*command(home), "up", "--detach", "--wait", f"--wait-timeout={PATIENCE_S}", *(service.name for service in missing)])
         for service in missing:
-            _await(service, url(service, home))
+            _await(service, home)
             say(f"{service.name} is up at 127.0.0.1:{home.ports()[service.name]} after {time.monotonic() - began:.1f} s")
 
 
@@ -60,6 +68,27 @@ def down(services: Iterable[Service], home: Home, *, everything: bool) -> int:
         verb = ["down"] if everything else ["rm", "--stop", "--force", *(service.name for service in services)]
         _run([*command(home), *verb])
         return len(running)
+
+
+def kill(service: Service, home: Home) -> None:
+    """SIGKILL to the container's first process, which takes the others along; return when it has ended."""
+    _end(service, home, "kill", "--signal=SIGKILL")
+
+
+def stop(service: Service, home: Home, *, immediate: bool) -> None:
+    """Orderly, or with the signal that the service has for an immediate stop. The container stays, stopped."""
+    _end(service, home, *(("kill", f"--signal=SIG{service.immediate_signal}") if immediate else ("stop",)))
+
+
+def freeze(service: Service, home: Home) -> None:
+    """The engine freezes the container's control group: as SIGSTOP to all its processes at once."""
+    if _state_of(service, home) != "frozen":  # the engine refuses to do it twice
+        _run([*command(home), "pause", service.name])
+
+
+def thaw(service: Service, home: Home) -> None:
+    if _state_of(service, home) == "frozen":
+        _run([*command(home), "unpause", service.name])
 
 
 def remove_volumes(home: Home) -> None:
@@ -98,6 +127,21 @@ def environment(services: Iterable[Service], home: Home) -> dict[str, str]:
     return found
 
 
+def _end(service: Service, home: Home, *words: str) -> None:
+    with home.lock():
+        thaw(service, home)  # a frozen container takes no signal
+        _run([*command(home), *words, service.name])
+        deadline = time.monotonic() + PATIENCE_S
+        while _state_of(service, home) not in {"stopped", "failed"}:
+            if time.monotonic() > deadline:
+                raise StackError(f"the container of {service.name} did not end in {PATIENCE_S} s. See: eda logs {service.name}")
+            time.sleep(0.1)
+
+
+def _state_of(service: Service, home: Home) -> str:
+    return states([service], home)[0].state
+
+
 def _environment_file(home: Home) -> Path:
     # All services, each time: compose reads the whole file even when it is asked for one service.
     path = home.path / "compose.env"
@@ -111,21 +155,13 @@ def _prepare(services: Sequence[Service], home: Home, say: Say) -> None:
         home.remember_ports(remembered | ports.assign(service.ports, remembered, say))
 
 
-def _await(service: Service, where: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return service.probe(where)
-        except StackError:  # it cannot be asked at all
-            raise
-        except Exception as error:  # each client has its own family of errors, and until the deadline all mean: not yet
-            if time.monotonic() > deadline:
-                hint = f"See: eda logs {service.name}"
-                raise StackError(f"{service.name} did not answer in {PATIENCE_S} s: {error}. {hint}") from None
-        time.sleep(0.1)
+def _await(service: Service, home: Home) -> None:
+    await_answer(service, url(service, home), hint=lambda: f"See: eda logs {service.name}")
 
 
 def _state(service: Service, row: dict[str, Any], home: Home) -> State:
+    if row.get("State") == "paused":
+        return State(service.name, "frozen", "compose", url=url(service, home))
     if row.get("State") != "running" or not service.ports.keys() <= home.ports().keys():
         return State(service.name, "failed" if row.get("ExitCode") else "stopped", "compose")
     healthy = row.get("Health") in {"healthy", "", None}

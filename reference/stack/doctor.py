@@ -10,7 +10,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from reference.stack import artifacts, compose, java, ports, pubsub, rabbitmq
+from reference.stack import artifacts, clock, compose, java, ports, pubsub, rabbitmq
 from reference.stack.catalog import SERVICES
 from reference.stack.errors import StackError
 from reference.stack.home import Home, downloads
@@ -43,7 +43,7 @@ class Check:
 def examine() -> list[Check]:
     """Every check, in the order in which one would mend things."""
     checks: list[Callable[[], Check]] = [
-        _packages, _java, _maven, _jars, _postgres, _rabbitmq, _pubsub, _setpriv, _docker, _ports, _disk, _home,
+        _packages, _java, _maven, _jars, _postgres, _rabbitmq, _pubsub, _setpriv, _clock, _docker, _ports, _disk, _home,
     ]  # fmt: skip
     return [check() for check in checks]
 
@@ -103,6 +103,14 @@ def _pubsub() -> Check:
 def _setpriv() -> Check:
     path = shutil.which("setpriv")
     return Check("setpriv", path is not None, path or "none", "" if path else "apt-get install util-linux")
+
+
+def _clock() -> Check:
+    """Only the experiments with a wrong clock need it."""
+    try:
+        return Check("libfaketime", True, str(clock.library()), required=False)
+    except StackError:
+        return Check("libfaketime", False, "none: no clock can be set wrong on purpose", clock.INSTALL, required=False)
 
 
 def _docker() -> Check:

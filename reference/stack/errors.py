@@ -10,4 +10,4 @@ class StackError(RuntimeError):
 
 
 class StackDown(StackError):
-    """What was asked for is not running; the message names the command that starts it."""
+    """What was asked for is not running, or frozen; the message says which, and names the command that ends it."""

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["Home", "checkout", "downloads", "write_whole"]
+__all__ = ["PRIVATE", "Home", "checkout", "downloads", "write_whole"]
 
 SOCKET_PATH_LIMIT = 100  # bytes: AF_UNIX addresses end at 108, and supervisord binds a temporary name that is longer.
+
+PRIVATE = "private"  # the file that makes a home so
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Home:
             raise PermissionError(f"{far} belongs to somebody else: set EDA_HOME to a shorter path")
         return far / "supervisor.sock"
 
+    @property
+    def is_private(self) -> bool:
+        """Whether it is one of :func:`~reference.stack.private_stack`: of one process, and out of the environment's reach."""
+        return (self.path / PRIVATE).exists()
+
     def log(self, service: str) -> Path:
         return self.path / "log" / f"{service}.log"
 
@@ -66,6 +73,14 @@ class Home:
             known[service] = secrets.token_urlsafe(18)
             write_whole(self.path / "credentials.json", json.dumps(known, indent=1))
         return str(known[service])
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Variables that this home, and no other, gives the service's process beside its own."""
+        return dict(self._read("environment.json").get(service, {}))
+
+    def remember_environment(self, environment: Mapping[str, Mapping[str, str]]) -> None:
+        plain = {service: dict(words) for service, words in environment.items()}
+        write_whole(self.path / "environment.json", json.dumps(plain, indent=1))
 
     def ports(self) -> dict[str, int]:
         return dict(self._read("ports.json"))

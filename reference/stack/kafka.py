@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from reference.brokers.kafka.address import KafkaAddress
 from reference.stack import artifacts, java
+from reference.stack.address import Page
 from reference.stack.home import Home, write_whole
 from reference.stack.service import Program, Site
 from reference.stack.step import run
@@ -92,9 +93,13 @@ class Kafka:
     name: str = "kafka"
     variable: str = "EDA_KAFKA_URL"
     ports: Mapping[str, int] = field(default_factory=lambda: {"kafka": 19092, "kafka-controller": 19093})
+    immediate_signal: str = ""
 
     def url(self, *, ports: Mapping[str, int], password: str) -> str:
         return f"kafka://{USER}:{password}@127.0.0.1:{ports['kafka']}"
+
+    def page(self, url: str) -> Page | None:  # noqa: ARG002  # it comes without one
+        return None
 
     def data(self, home: Home) -> Path:
         return home.path / "kafka"

@@ -17,11 +17,14 @@ __all__ = ["assign", "is_free", "owner", "spare"]
 SPARE = range(20_000, 32_000)
 
 
-def assign(preferred: Mapping[str, int], remembered: Mapping[str, int], say: Callable[[str], None]) -> dict[str, int]:
-    """A port for each name. ``EDA_PORTS=free`` passes over the preferred ones. Says whose port it had to give up."""
+def assign(
+    preferred: Mapping[str, int], remembered: Mapping[str, int], say: Callable[[str], None], *, free: bool = False
+) -> dict[str, int]:
+    """A port for each name; with ``free``, or ``EDA_PORTS=free``, no preferred one. Says whose port it had to give up."""
     ports: dict[str, int] = {}
+    free = free or os.environ.get("EDA_PORTS") == "free"
     for name, wish in preferred.items():
-        first = remembered.get(name) or (None if os.environ.get("EDA_PORTS") == "free" else wish)
+        first = remembered.get(name) or (None if free else wish)
         if first is not None and is_free(first) and first not in ports.values():
             ports[name] = first
             continue

@@ -16,9 +16,10 @@ from pathlib import Path
 import psycopg
 
 from reference.stack import artifacts
-from reference.stack.accounts import SYSTEM, give, reachable, unprivileged
+from reference.stack.accounts import SYSTEM, give, reachable, unprivileged, within_reach
+from reference.stack.address import Page
 from reference.stack.errors import StackError
-from reference.stack.home import Home, downloads, write_whole
+from reference.stack.home import Home, write_whole
 from reference.stack.service import Program, Site
 from reference.stack.step import run
 
@@ -49,9 +50,13 @@ class Postgres:
     name: str = "postgres"
     variable: str = "EDA_POSTGRES_DSN"
     ports: Mapping[str, int] = field(default_factory=lambda: {"postgres": 15432})
+    immediate_signal: str = "QUIT"
 
     def url(self, *, ports: Mapping[str, int], password: str) -> str:
         return f"postgresql://{USER}:{password}@127.0.0.1:{ports['postgres']}/{DATABASE}"
+
+    def page(self, url: str) -> Page | None:  # noqa: ARG002  # it has none
+        return None
 
     def data(self, home: Home) -> Path:
         """In the home; but when root's Postgres user cannot walk there (a clone under ``/root``), in ``/var/lib``."""
@@ -68,6 +73,8 @@ class Postgres:
         if not (directory / CLUSTER).exists():
             _create(server, directory, site.password)
         place = {"port": str(site.ports["postgres"]), "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        # With its data, and gone with it: in /dev/shm a server that is killed for good would leave a megabyte for ever.
+        place["dynamic_shared_memory_type"] = "mmap"
         flags = [word for name, value in (place | dict(SETTINGS)).items() for word in ("-c", f"{name}={value}")]
         argv = (str(server / "bin" / "postgres"), "-D", str(directory / CLUSTER), *flags)
         # INT is Postgres's fast shutdown: it does not wait for clients to leave.
@@ -81,19 +88,12 @@ class Postgres:
 
 def binaries() -> Path:
     """Where the server is: unpacked beside the jars, or in ``/var/lib`` when root's Postgres user cannot walk there."""
-    where = _place()
-    where.mkdir(mode=0o711, exist_ok=True)
-    return artifacts.postgres_binaries(where)
+    return artifacts.postgres_binaries(within_reach())
 
 
 def unpacked() -> Path | None:
     """The same place, if something has been unpacked there."""
-    return next(_place().glob("embedded-postgres-binaries-*/"), None)
-
-
-def _place() -> Path:
-    near = downloads()
-    return near if unprivileged() is None or reachable(near) else SYSTEM
+    return next(within_reach().glob("embedded-postgres-binaries-*/"), None)
 
 
 def _create(binaries: Path, directory: Path, password: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reference.stack import java
+from reference.stack.address import Page
 from reference.stack.errors import StackError
 from reference.stack.home import Home
 from reference.stack.service import Program, Site
@@ -39,9 +40,13 @@ class PubSub:
     name: str = "pubsub"
     variable: str = "EDA_PUBSUB_URL"
     ports: Mapping[str, int] = field(default_factory=lambda: {"pubsub": 18085})
+    immediate_signal: str = ""
 
     def url(self, *, ports: Mapping[str, int], password: str) -> str:  # noqa: ARG002  # the emulator lets everybody in
         return f"pubsub://{PROJECT}@127.0.0.1:{ports['pubsub']}"
+
+    def page(self, url: str) -> Page | None:  # noqa: ARG002  # the emulator has none
+        return None
 
     def data(self, home: Home) -> Path:
         return home.path / "pubsub"

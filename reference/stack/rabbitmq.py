@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from reference.stack.address import Page
 from reference.stack.errors import StackError
 from reference.stack.home import Home, write_whole
 from reference.stack.service import ANSWERED, Program, Site
@@ -66,11 +67,22 @@ class RabbitMQ:
     name: str = "rabbitmq"
     variable: str = "EDA_RABBITMQ_URL"
     ports: Mapping[str, int] = field(default_factory=lambda: {"rabbitmq": 15673, "rabbitmq-management": 15674})
+    immediate_signal: str = ""
 
     def url(self, *, ports: Mapping[str, int], password: str) -> str:
         """``management`` is the port of the management API, on the same host, with the same user."""
         where = f"127.0.0.1:{ports['rabbitmq']}"
         return f"amqp://{USER}:{password}@{where}/?management={ports['rabbitmq-management']}"
+
+    def page(self, url: str) -> Page | None:
+        """The management page, which is at the root of the management API."""
+        try:
+            from reference.brokers.rabbitmq.address import RabbitMQAddress
+
+            address = RabbitMQAddress.parse(url)
+        except (ImportError, ValueError):  # without its client nobody could use it, either
+            return None
+        return Page(f"{address.management}/", address.user, address.password)
 
     def data(self, home: Home) -> Path:
         return home.path / "rabbitmq"

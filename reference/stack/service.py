@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from reference.stack.address import Page
 from reference.stack.home import Home
 
 __all__ = ["ANSWERED", "Program", "Service", "Site"]
@@ -54,8 +55,15 @@ class Service(Protocol):
     def ports(self) -> Mapping[str, int]:
         """The ports it would like, by name; the one clients use is called like the service."""
 
+    @property
+    def immediate_signal(self) -> str:
+        """The signal that ends it at once, as a crash would; empty where the service has none but SIGKILL."""
+
     def url(self, *, ports: Mapping[str, int], password: str) -> str:
         """The URL a client uses, password included; ``ports`` has at least the service's own."""
+
+    def page(self, url: str) -> Page | None:
+        """The web page of the service that answers at this URL; ``None`` where it has none, or the URL cannot be read."""
 
     def data(self, home: Home) -> Path:
         """Where it keeps its data when it runs natively."""

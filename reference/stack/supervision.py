@@ -18,13 +18,14 @@ from supervisor.xmlrpc import SupervisorTransport
 from reference.stack.accounts import as_account
 from reference.stack.errors import StackError
 from reference.stack.home import Home, write_whole
-from reference.stack.processes import MARK, OWNED, STOP_S, processes, sweep
+from reference.stack.processes import MARK, OWNED, STOP_S, processes, sweep, thaw
 from reference.stack.service import Program
 from reference.stack.step import dying_with_parent
 
-__all__ = ["Supervisor"]
+__all__ = ["RUNNING", "Supervisor"]
 
 START_S = 30.0
+RUNNING = {"STARTING", "RUNNING"}
 
 # Logs are relative to the home, where supervisord runs: it expands a percent sign in their path twice.
 CONFIG = """\
@@ -95,7 +96,7 @@ class Supervisor:
     def answers(self) -> bool:
         try:
             self._call("getSupervisorVersion")
-        except OSError:
+        except (OSError, Fault):  # not there, or on its way out
             return False
         return True
 
@@ -105,6 +106,13 @@ class Supervisor:
             return {info["name"]: info for info in self._call("getAllProcessInfo")}
         except OSError:
             return {}
+
+    def running(self) -> list[str]:
+        """The programs that run; none, too, while supervisord is on its way out."""
+        try:
+            return [name for name, info in self.states().items() if info["statename"] in RUNNING]
+        except Fault:
+            return []
 
     def start(self, name: str, program: Program) -> None:
         """Start a program afresh, with this configuration. Call it for one program at a time."""
@@ -118,12 +126,38 @@ class Supervisor:
 
     def stop(self, name: str) -> None:
         """Ask it to stop, wait, then kill it."""
+        self.thaw(name)  # what is frozen hears nothing
         with suppress(OSError, Fault):  # it was not running
             self._call("stopProcess", name, True)
 
+    def pid(self, name: str) -> int:
+        """The pid of a program that runs, else 0."""
+        known = self.states().get(name, {})
+        return int(known["pid"]) if known.get("statename") in RUNNING else 0
+
+    def signal(self, name: str, word: str) -> None:
+        """Send its first process a signal, such as ``QUIT``; one that is frozen would not hear it, and is thawed."""
+        self.thaw(name)
+        with suppress(OSError, Fault):  # it has just ended
+            self._call("signalProcess", name, word)
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT to all its processes."""
+        thaw(self.pid(name))
+
+    def await_end(self, name: str) -> None:
+        """Return when supervisord has noticed that it ended, and takes a start for a new one."""
+        deadline = time.monotonic() + STOP_S
+        while self.pid(name):
+            if time.monotonic() > deadline:
+                raise StackError(f"supervisord still takes {name} for running: see {self.home.log('supervisord')}")
+            time.sleep(0.02)
+
     def quit(self) -> None:
         """Stop every program, all at the same time, then supervisord."""
-        with suppress(OSError):
+        for name in self.running():
+            self.thaw(name)
+        with suppress(OSError, Fault):  # it is not there, or on its way out: what it leaves is swept
             own = self._call("getPID")
             self._call("stopAllProcesses", False)
             deadline = time.monotonic() + STOP_S + 1

@@ -2,7 +2,8 @@
 
 For each service: an environment variable that names one (``EDA_KAFKA_URL``, ``EDA_POSTGRES_DSN``, …) wins; else Docker
 compose when an engine answers; else processes of this machine. ``EDA_BACKEND`` (env, compose, native) decides instead;
-with ``env``, the stack is what the environment names.
+with ``env``, the stack is what the environment names. A private home (:mod:`reference.stack.private`) asks none of them: what
+is in it is processes of this machine.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +24,7 @@ from reference.stack.report import State
 from reference.stack.service import Service
 from reference.stack.supervision import Supervisor
 
-__all__ = ["backend", "down", "endpoints", "erase", "status", "up"]
+__all__ = ["BACKENDS", "Where", "backend", "down", "endpoints", "erase", "outside", "states", "status", "up"]
 
 BACKENDS: dict[str, ModuleType] = {"native": native, "compose": compose}
 
@@ -41,13 +43,13 @@ def up(
     With ``owner`` the stack ends when this process does, even by SIGKILL; call it from the thread that lives longest, for
     Linux ties the two by thread. ``say`` receives a line a service. A second call is a no-op. Raises :class:`StackError`.
     """
-    wanted = _asked_for(services)
-    inside = [service for service in wanted if not _outside(service)]
+    place = Home.open(home)
+    wanted = _asked_for(services, place)
+    inside = [service for service in wanted if not outside(service, place)]
     for service in wanted:
         if service not in inside:
             _ask(service, say)
     if inside:
-        place = Home.open(home)
         BACKENDS[backend(place)].up(inside, place, owned=owner, say=say)
     return endpoints(*(service.name for service in wanted), home=home)
 
@@ -80,26 +82,36 @@ def erase(*, home: Where = None) -> None:
 def status(*, home: Where = None) -> list[State]:
     """One :class:`State` a service, started or not."""
     place = Home.open(home)
-    if os.environ.get("EDA_BACKEND") == "env":
-        return [_outside_state(service) for service in chosen(None)]
-    inside = [service for service in chosen(None) if not _outside(service)]
-    known = {state.name: state for state in BACKENDS[backend(place)].states(inside, place)} if inside else {}
-    return [known.get(service.name) or _outside_state(service) for service in chosen(None)]
+    return states(chosen(None), place)
+
+
+def states(services: Iterable[Service], home: Home) -> list[State]:
+    """The same of these services."""
+    wanted = list(services)
+    inside = [] if _environment_only(home) else [service for service in wanted if not outside(service, home)]
+    known = {state.name: state for state in BACKENDS[backend(home)].states(inside, home)} if inside else {}
+    found = [known.get(service.name) or _outside_state(service, home) for service in wanted]
+    pages = [service.page(state.url) if state.is_ready else None for service, state in zip(wanted, found, strict=True)]
+    return [replace(state, page=page) for state, page in zip(found, pages, strict=True)]
 
 
 def endpoints(*services: str, home: Where = None) -> Endpoints:
     """Where these services (all, when none is named) answer. Starts nothing: raises :class:`StackDown` instead."""
-    wanted = {service.name for service in _asked_for(services)}
-    states = [state for state in status(home=home) if state.name in wanted]
-    missing = [state.name for state in states if not state.is_ready]
-    if missing:
-        raise StackDown(f"{_listed(missing)} not running: eda up" + "".join(f" {name}" for name in services))
-    inside = {state.backend for state in states} - {"env"}
-    return Endpoints(**{state.name: state.url for state in states}, backend=inside.pop() if inside else "env")
+    place = Home.open(home)
+    found = states(_asked_for(services, place), place)
+    frozen = [state.name for state in found if state.state == "frozen"]
+    missing = [state.name for state in found if not state.is_ready and state.name not in frozen]
+    wrong = [f"{_listed(names)} {how}" for names, how in ((missing, "not running"), (frozen, "frozen")) if names]
+    if wrong:
+        raise StackDown(f"{', '.join(wrong)}: eda up" + "".join(f" {name}" for name in services))
+    inside = {state.backend for state in found} - {"env"}
+    return Endpoints(**{state.name: state.url for state in found}, backend=inside.pop() if inside else "env")
 
 
 def backend(home: Home) -> str:
     """Who runs what no environment variable names: ``native`` or ``compose``. A native stack that runs stays native."""
+    if home.is_private:
+        return "native"
     wish = os.environ.get("EDA_BACKEND", "")
     if wish in BACKENDS:
         return wish
@@ -116,25 +128,31 @@ def log_of(service: str, *, home: Where = None) -> Path:
     return path
 
 
-def _asked_for(services: Iterable[str] | None) -> list[Service]:
+def _asked_for(services: Iterable[str] | None, home: Home) -> list[Service]:
     """These; all of them when none is named, or, with ``EDA_BACKEND=env``, all that the environment names."""
     wanted = chosen(services)
-    if os.environ.get("EDA_BACKEND") != "env":
+    if not _environment_only(home):
         return wanted
-    named = [service for service in wanted if _outside(service)]
+    named = [service for service in wanted if outside(service, home)]
     missing = [service.variable for service in wanted if service not in named]
     if missing and (services or not named):
         raise StackError(f"EDA_BACKEND is env and {_listed(missing)} is not set")
     return named
 
 
-def _outside(service: Service) -> str:
+def outside(service: Service, home: Home) -> str:
     """The URL that the environment gives this service, or the empty string."""
-    return os.environ.get(service.variable, "") if os.environ.get("EDA_BACKEND", "") in {"", "env"} else ""
+    if home.is_private or os.environ.get("EDA_BACKEND", "") not in {"", "env"}:
+        return ""
+    return os.environ.get(service.variable, "")
 
 
-def _outside_state(service: Service) -> State:
-    where = _outside(service)
+def _environment_only(home: Home) -> bool:
+    return not home.is_private and os.environ.get("EDA_BACKEND") == "env"
+
+
+def _outside_state(service: Service, home: Home) -> State:
+    where = outside(service, home)
     return State(service.name, "external" if where else "stopped", "env", url=where)
 
 
@@ -143,7 +161,7 @@ def _listed(words: list[str]) -> str:
 
 
 def _ask(service: Service, say: Callable[[str], None]) -> None:
-    where = _outside(service)
+    where = os.environ[service.variable]
     try:
         service.probe(where)
     except Exception as error:  # each client has its own family of errors

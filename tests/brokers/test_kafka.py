@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +20,7 @@ from reference.stack import Endpoints
 NewTopic = Callable[..., str]
 NewMessage = Callable[..., Message]
 Receive = Callable[..., list[Delivery]]
+Eventually = Callable[..., Any]
 ASKS: dict[str, Callable[[KafkaBroker], object]] = {
     "publish": lambda broker: broker.publish([Message("orders", "k", b"v", [])]),
     "subscribe": lambda broker: broker.subscribe(["orders"], group="g"),
@@ -323,3 +325,16 @@ def test_a_member_that_joins_while_its_broker_closes_is_told(
     monkeypatch.setattr(kafka._cluster, "partitions", lambda _: kafka.close())
     with pytest.raises(RuntimeError, match=r"broker .*is closed"):
         kafka.subscribe([topic], group=topic)
+
+
+def test_a_member_hears_of_a_handover_when_another_joins(kafka: KafkaBroker, new_topic: NewTopic, eventually: Eventually) -> None:
+    """First it is given all partitions; then some are taken from it, and given back when the other leaves."""
+    topic = new_topic()
+    first = kafka.subscribe([topic], group=topic)
+    assert first.handovers == 0
+    eventually(lambda: first.receive(10, 0.1) or first.handovers >= 1)
+    second = kafka.subscribe([topic], group=topic)
+    eventually(lambda: first.receive(10, 0.1) or second.receive(10, 0.1) or (first.handovers > 1 and second.handovers))
+    alone = first.handovers
+    second.close()
+    eventually(lambda: first.receive(10, 0.1) or first.handovers > alone)

@@ -196,6 +196,21 @@ def test_a_header_the_broker_cannot_carry_is_named(broker: Broker, new_topic: Ne
     assert values(read(topic, 1)) == [b"1"]
 
 
+@pytest.mark.promise("exact")
+@pytest.mark.parametrize("name", ["a\0b", "\0"])
+def test_a_headers_name_is_never_cut(
+    broker: Broker, new_topic: NewTopic, message: NewMessage, read: Read, name: str
+) -> None:
+    """One with a zero byte arrives whole or is named: a client in C may take it for the end of the name."""
+    topic, reasons = new_topic(1), list[str]()
+    try:
+        broker.publish([message(topic, "k", "1", [(name, "1")])])
+    except NotConfirmed as error:
+        reasons = list(error.failures.values())
+    arrived = [] if reasons else [header for delivery in read(topic, 1) for header in delivery.headers]
+    assert arrived == [(name, b"1")] or "zero byte" in reasons[0]
+
+
 @pytest.mark.promise("named")
 @pytest.mark.parametrize("where", ["key", "value", "header", "header name"])
 def test_text_that_cannot_be_written_is_named(

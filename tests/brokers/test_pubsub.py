@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,8 +33,10 @@ from reference.brokers import (
     UnknownGroup,
     UnknownTopic,
 )
-from reference.brokers.pubsub import PubSubBroker, backlog, publisher, subscription, wire
+from reference.brokers.pubsub import PubSubBroker, backlog, publisher, stream, wire
 from reference.brokers.pubsub.backlog import Backlog
+from reference.brokers.pubsub.leases import Leases
+from reference.brokers.pubsub.stream import PubSubStream
 from reference.brokers.pubsub.topology import LEASE_S
 from reference.stack import Endpoints
 from reference.stack.pubsub import JVM, jar
@@ -145,6 +147,29 @@ def test_an_emulator_that_restarted_has_forgotten_everything(tmp_path: Any, even
             again = broker.subscribe(["orders"], group="billing")
             broker.publish([Message("orders", "k", b"anew", [])])
             assert [delivery.value for delivery in take(again, bool)] == [b"anew"]
+    finally:
+        emulator.kill()
+        emulator.wait()
+
+
+def test_a_topic_made_anew_after_a_restart_is_not_believed_to_have_a_group() -> None:
+    """Or the emulator would confirm, and drop, what is published between the topic's making and the group's return."""
+    port, emulator = start_emulator()
+    message = Message("orders", "k", b"v", [])
+    try:
+        with PubSubBroker(f"pubsub://lab-project@127.0.0.1:{port}", timeout_s=2) as broker:
+            broker.create_topic("orders")
+            broker.subscribe(["orders"], group="billing").close()
+            broker.publish([message])
+            emulator.kill()
+            emulator.wait()
+            with pytest.raises(BrokerUnavailable):
+                broker.publish([message])
+            _, emulator = start_emulator(port)
+            with PubSubBroker(f"pubsub://lab-project@127.0.0.1:{port}", timeout_s=30) as operator:
+                operator.create_topic("orders")
+            with pytest.raises(NotConfirmed, match="no group has subscribed yet to topic 'orders'"):
+                broker.publish([message])
     finally:
         emulator.kill()
         emulator.wait()
@@ -460,11 +485,19 @@ def test_a_group_goes_back_to_a_snapshot(pubsub: PubSubBroker, new_topic: NewTop
 # -- receiving ---------------------------------------------------------------------------------------------------------
 
 
-def test_other_partitions_go_on_however_much_waits_behind_one(
-    pubsub: PubSubBroker, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch
+def test_a_slow_member_gets_all_of_a_large_backlog(
+    pubsub: PubSubBroker, new_topic: NewTopic, receive: Receive, eventually: Eventually
 ) -> None:
-    """More than a member holds otherwise; and when the pause is over, the key goes on in order and complete."""
-    monkeypatch.setattr(subscription, "HOLD_AT_MOST", 100)
+    """What the emulator has sent is taken, however long nobody asks for it: what a stream did not read never came again."""
+    topic, count = new_topic(), 12_000
+    with closing(pubsub.subscribe([topic], group=topic)) as member:
+        pubsub.publish([Message(topic, f"k{n % 40}", f"{n}", []) for n in range(count)])
+        eventually(lambda: len(member._backlog) == count, within_s=60)
+        assert {int(delivery.value or b"") for delivery in receive(member, count)} == set(range(count))
+
+
+def test_other_partitions_go_on_however_much_waits_behind_one(pubsub: PubSubBroker, new_topic: NewTopic) -> None:
+    """And when the pause is over, the key goes on in order and complete."""
     topic = new_topic()
     member = pubsub.subscribe([topic], group=topic)
     pubsub.publish([Message(topic, "k", f"{n}", []) for n in range(2_000)])
@@ -528,6 +561,81 @@ def test_a_killed_members_messages_come_to_another(pubsub: PubSubBroker, new_top
     member = pubsub.subscribe([topic], group=topic)
     taken = take(member, lambda taken: len({delivery.value for delivery in taken}) == 20, within_s=120)
     assert sorted(set(numbers(taken))) == list(range(20))
+
+
+def test_a_member_that_opens_its_stream_anew_counts_with_a_handover(
+    pubsub: PubSubBroker, new_topic: NewTopic, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was sent before may be sent again: the service says nothing of keys that move."""
+    monkeypatch.setattr(stream, "EMULATED_S", 0.5)
+    member = pubsub.subscribe([topic := new_topic()], group=topic)
+    eventually(lambda: member.receive(10, 0.1) or member.handovers >= 2)
+
+
+def test_an_error_that_nobody_expects_does_not_end_the_stream(
+    pubsub: PubSubBroker, new_topic: NewTopic, receive: Receive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a clock that jumps makes the client's own waiting fail: the member goes on, and is not deaf from then on."""
+    read, failed = PubSubStream._read, list[str]()
+
+    def failing(stream: PubSubStream) -> None:
+        if not failed:
+            failed.append("once")
+            raise OSError(22, "Invalid argument")
+        read(stream)
+
+    topic = new_topic()  # whose group has a member for a moment, which must not be the one that fails
+    monkeypatch.setattr(PubSubStream, "_read", failing)
+    with closing(pubsub.subscribe([topic], group=topic)) as member:
+        pubsub.publish([Message(topic, "k", "1", [])])
+        assert [delivery.value for delivery in receive(member, 1)] == [b"1"]
+    assert failed == ["once"]
+
+
+def test_an_error_that_comes_every_time_is_told_to_whoever_receives(
+    stack: Endpoints, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A subscription that answers when asked, and whose stream breaks as soon as it is open, is no silence; it is logged once."""
+
+    def failing(_: PubSubStream) -> None:
+        raise OSError(22, "Invalid argument")
+
+    topic = new_topic()  # whose group has a member for a moment, which must not be the one that fails
+    monkeypatch.setattr(PubSubStream, "_read", failing)
+    with (
+        PubSubBroker(stack.pubsub, timeout_s=2) as broker,
+        closing(broker.subscribe([topic], group=topic)) as member,
+        pytest.raises(BrokerUnavailable, match="Invalid argument"),
+    ):
+        receive_until(member, time.monotonic() + 60)
+    assert caplog.text.count("opened anew") == 1
+
+
+def receive_until(member: Subscription, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        member.receive(1, 0.05)
+
+
+def test_an_ack_is_sent_again_after_an_error_that_nobody_expects(
+    pubsub: PubSubBroker, new_topic: NewTopic, receive: Receive, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that sends it goes on, and what it was about to send is not forgotten."""
+    ack, told = Leases._ack, list[int]()
+
+    def failing(leases: Leases, some: Any) -> Any:
+        told.append(len(some))
+        if len(told) == 1:
+            raise OSError(22, "Invalid argument")
+        return ack(leases, some)
+
+    monkeypatch.setattr(Leases, "_ack", failing)
+    topic = new_topic()
+    with closing(pubsub.subscribe([topic], group=topic)) as member:
+        pubsub.publish([Message(topic, "k", "1", [])])
+        member.ack(*receive(member, 1))
+        eventually(lambda: told == [1, 1])
+    with closing(pubsub.subscribe([topic], group=topic)) as other:
+        assert other.receive(1, 2.0) == []
 
 
 def test_what_is_being_worked_on_stays_with_its_member(pubsub: PubSubBroker, new_topic: NewTopic, receive: Receive) -> None:
@@ -705,19 +813,6 @@ def test_a_redelivery_changes_the_lease_and_not_the_place() -> None:
     assert backlog.take(10, now=0.0) == []
     backlog.ack(delivery)
     assert [one.ack_id for one in backlog.to_ack] == ["new"]
-
-
-def test_what_waits_behind_a_pause_is_held_against_nobody() -> None:
-    """Only what goes on counts: the other bucket's message, and all of it again when the pause is over."""
-    nacked = Backlog("billing")
-    for one in (received("0"), received("1"), received("9", key="other")):
-        nacked.arrived("orders", one)
-    [first, _] = nacked.take(2, now=0.0)
-    nacked.nack(first, now=0.0, delay_s=3.0)
-    nacked.take(10, now=1.0)
-    counts = [(len(nacked), nacked.going_on)]
-    nacked.take(10, now=3.0)
-    assert [*counts, (len(nacked), nacked.going_on)] == [(3, 1), (3, 3)]
 
 
 def test_acks_reach_the_service_in_order() -> None:

@@ -1286,3 +1286,50 @@ def test_two_members_share_within_seconds(
         return [sum(lane.active for lane in member.membership.lanes) for member in members] == [2, 2]
 
     eventually(shared)
+
+
+def test_a_member_that_comes_late_gets_a_share(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, group: Callable[..., Subscription], eventually: Eventually
+) -> None:
+    """Also when the others have two lanes each, as much as six for four are when rounded up; and then it is quiet again."""
+    topic = new_topic(6)
+    members: list[Any] = []
+
+    def shared(*wanted: int) -> Callable[[], bool]:
+        def step() -> bool:
+            rabbitmq.publish([message(topic, f"k{n}") for n in range(60)])
+            for member in members:
+                for delivery in member.receive(100, 0.05):
+                    member.ack(delivery)
+            lanes = sorted(sum(lane.active for lane in member.membership.lanes) for member in members)
+            return lanes == list(wanted) and all(member.membership.counted(topic) == 1 for member in members)
+
+        return step
+
+    members += [group(topic), group(topic), group(topic)]
+    eventually(shared(2, 2, 2), within_s=60)
+    members.append(group(topic))
+    eventually(shared(1, 1, 2, 2), within_s=60)
+
+
+def test_a_member_hears_of_lanes_that_come_and_go(
+    rabbitmq: RabbitMQBroker, new_topic: NewTopic, message: NewMessage, group: Callable[..., Subscription], eventually: Eventually
+) -> None:
+    """A lane comes with its first message, and leaves the first member when the second one takes its share."""
+    topic = new_topic(2)
+    first = group(topic)
+    assert first.handovers == 0
+
+    def heard(members: list[Subscription], wanted: Callable[[], bool]) -> Callable[[], bool]:
+        def step() -> bool:
+            rabbitmq.publish([message(topic, f"k{n}") for n in range(20)])
+            for member in members:
+                for delivery in member.receive(100, 0.05):
+                    member.ack(delivery)
+            return wanted()
+
+        return step
+
+    eventually(heard([first], lambda: first.handovers == 2))
+    second = group(topic)
+    eventually(heard([first, second], lambda: (first.handovers, second.handovers) >= (3, 1)))

@@ -120,7 +120,7 @@ def test_a_relay_killed_after_publishing_repeats_and_loses_nothing(
 ) -> None:
     """SIGKILL between publish and delete: all of the page comes twice, and counts once."""
     write_many(conn, 50)
-    command = [sys.executable, "-m", "reference.evidence.victim", "--dsn", db, "--broker", url, "--route", route]
+    command = [sys.executable, "-m", "reference.evidence.victim", "carry", "--dsn", db, "--broker", url, "--route", route]
     killed = subprocess.run([*command, "--kill", "published:1"], stderr=subprocess.DEVNULL, check=False, timeout=120)
     with Relay(db, broker, route=route) as relay:
         eventually(relay.run_once)

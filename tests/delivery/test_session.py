@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import psycopg
@@ -50,3 +51,19 @@ def test_the_snapshot_of_a_session_that_ended_is_a_lost_session(db: str) -> None
     marker = session.marker(db)
     with marker, marker.transaction(), pytest.raises(psycopg.OperationalError, match="has ended"):
         session.import_snapshot(marker, "00000003-0000001B-1")
+
+
+def test_a_reader_frozen_with_half_a_page_read_is_cut_off_too(db: str, eventually: Callable[..., object]) -> None:
+    """To Postgres it is not idle: it waits to send the rest. What it holds must be free for the next all the same."""
+    frozen = session.reader(db, lease_s=1.5)
+    frozen.execute("SELECT pg_advisory_lock(1, 2)")
+    frozen.pgconn.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 20000)")  # far more than lies between the two
+    frozen.pgconn.flush()
+    with psycopg.connect(db, autocommit=True) as other:
+
+        def free() -> bool:
+            row = other.execute("SELECT pg_try_advisory_lock(1, 2)").fetchone()
+            return row == (True,)
+
+        assert eventually(free)
+    frozen.close()

@@ -62,15 +62,19 @@ class TestHygiene:
         """Twenty-five lines at most, and one idea."""
         assert max(len(cell.source.splitlines()) for cell in cells(path)) <= 25
 
+    def test_lines_fit_beside_the_board(self, path: Path) -> None:
+        """On a page that is 1280 pixels wide, half of which is the board's."""
+        assert max(len(line) for cell in cells(path) for line in cell.source.splitlines()) <= 62
+
     def test_text_between_cells_is_short(self, path: Path) -> None:
         """Eighty words at most before the next thing to do, tables, diagrams and hints not counted."""
         texts = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
         assert max(_words(text) for text in texts) <= 110
 
     def test_pictures_are_svg_and_the_file_is_small(self, path: Path) -> None:
-        """Git and GitHub can show it: no bitmaps, some hundred kilobytes."""
+        """Git and GitHub can show it: no bitmaps, no widgets without their kernel, some hundred kilobytes."""
         data = [kind for cell in cells(path) for output in cell.outputs for kind in output.get("data", {})]
-        assert not {"image/png", "image/jpeg"} & set(data)
+        assert not {"image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json"} & set(data)
         assert path.stat().st_size < 400_000
 
     def test_it_names_no_machine(self, path: Path) -> None:

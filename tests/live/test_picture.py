@@ -11,14 +11,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from reference.evidence.history import Record
-from reference.live import strip
 from reference.live.banner import sentence
+from reference.live.glyph import SIZE, glyph, look
 from reference.live.mark import Mark, State
 from reference.live.palette import DARK, LIGHT
-from reference.live.picture import Picture, svg
-from reference.live.scene import PANELS, Panel, compose
-from reference.live.shapes import Text, text_width
-from reference.live.snapshot import snapshot
+from reference.live.picture import Picture, SideBySide, svg
+from reference.live.scene import PANELS, WIDTH, Panel, compose
+from reference.live.shapes import Rect, Text, text_width
+from reference.live.snapshot import Sampler, snapshot
 
 Make = Callable[..., list[Record]]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -37,7 +37,7 @@ def test_verdict_and_strip_know_no_times(make_orders: Make) -> None:
     assert svg(snapshot(make_orders(60)), panels) == svg(snapshot(slow), panels)
 
 
-@pytest.mark.parametrize("panels", [PANELS, ("verdict",), ("lag",), ("rates",), ("strip",), ("verdict", "lag", "rates"), ()])
+@pytest.mark.parametrize("panels", [PANELS, *((panel,) for panel in PANELS), ("verdict", "lag", "rates"), ()])
 def test_every_choice_of_panels_is_xml(panels: tuple[Panel, ...], make_wild: Make) -> None:
     """Any panels, in any company, give well-formed SVG with a title, a description and a ground."""
     hostile = [replace(r, key=f"<{r.key}&", note=f"{r.note}<&>\"'") for r in make_wild(3)]
@@ -55,10 +55,11 @@ def test_a_usual_lab_is_small(make_orders: Make) -> None:
     assert len(svg(snapshot(make_orders(2_000, keys=40))).encode()) < 60_000
 
 
+@pytest.mark.parametrize("width", [WIDTH, 320.0])
 @pytest.mark.parametrize("seed", range(30))
-def test_nothing_leaves_the_picture(seed: int, make_wild: Make) -> None:
-    """Every text begins and ends inside, in the widest usual font."""
-    scene = compose(snapshot(make_wild(seed)))
+def test_nothing_leaves_the_picture(seed: int, width: float, make_wild: Make) -> None:
+    """Every text begins and ends inside, in the widest usual font, also of one that stands beside two others."""
+    scene = compose(snapshot(make_wild(seed)), width=width)
     for text in (shape for shape in scene.shapes if isinstance(shape, Text)):
         width = sum(text_width(run.words, text.size) for run in text.runs)
         left = text.x - {"start": 0, "middle": width / 2, "end": width}[text.anchor]
@@ -69,7 +70,7 @@ def test_nothing_leaves_the_picture(seed: int, make_wild: Make) -> None:
 
 def test_every_state_looks_different() -> None:
     """No two states share shape, letter and colour, and a redelivered event differs from one delivered once."""
-    looks = {(*strip.glyph(Mark(event="e", seq=1, state=state, deliveries=n), 0, 0),) for state in State for n in (1, 2)}
+    looks = {glyph(look(Mark(event="e", seq=1, state=state, deliveries=n))) for state in State for n in (1, 2)}
     same_twice = (State.COMMITTED, State.LOST, State.UNEXPECTED, State.APPLIED_TWICE, State.PARKED, State.DEAD)
     assert len(looks) == 2 * len(State) - len(same_twice)
 
@@ -105,7 +106,7 @@ def test_no_lag_panel_without_samples(make_orders: Make) -> None:
 
 def test_an_unknown_panel_is_named() -> None:
     """A misspelt panel is an error that names it and those there are."""
-    with pytest.raises(ValueError, match="no panel stripe; there are verdict, lag, rates, strip"):
+    with pytest.raises(ValueError, match="no panel stripe; there are verdict, lag, rates, repeats, strip"):
         svg(snapshot([]), ("stripe",))  # type: ignore[arg-type]
 
 
@@ -116,7 +117,9 @@ def test_its_plain_text_is_the_verdict(make_orders: Make) -> None:
 
 
 LOST = Record(op="commit", event="lost", key="k", seq=1, at=200.0)
-FOUND = Record(op="deliver", event="lost", key="k", at=201.0)
+FOUND = Record(op="deliver", event="lost", key="k", group="billing", at=201.0)
+ROLLED_BACK = Record(op="commit", phase="fail", event="ghost", key="k", at=200.5)
+GHOST = Record(op="deliver", event="ghost", key="k", group="billing", at=201.0)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,9 @@ FOUND = Record(op="deliver", event="lost", key="k", at=201.0)
             True,
             ("warn", "nothing lost, order kept, 1 not applied yet"),
         ),
-        ([Record(op="deliver", event="ghost", key="k", at=201.0)], False, ("bad", "1 delivered but never committed")),
+        ([GHOST], True, ("bad", "1 unexpected (never committed)")),
+        ([GHOST], False, ("moving", "nothing wrong so far, 1 not applied yet")),  # the record of its commit may be on its way
+        ([ROLLED_BACK, GHOST], False, ("bad", "1 unexpected (never committed)")),
     ],
 )
 def test_the_sentence_is_true(extra: list[Record], settled: bool, expected: tuple[str, str], make_orders: Make) -> None:
@@ -142,3 +147,23 @@ def test_the_sentence_is_true(extra: list[Record], settled: bool, expected: tupl
 def test_both_themes_paint_every_part() -> None:
     """Light and dark know the same parts."""
     assert LIGHT.keys() == DARK.keys()
+
+
+def test_several_stand_side_by_side(make_orders: Make) -> None:
+    """Each under its name, in one picture that is the same for the same snapshots, and whose text has a line for each."""
+    shots = {"kafka": snapshot(make_orders(9)), "rabbitmq": snapshot(make_orders(5))}
+    beside = SideBySide(shots, ("verdict", "lag"))
+    root = ET.fromstring(beside.svg)  # noqa: S314  our own
+    assert [text.text for text in root.iter(f"{SVG}text") if text.text in shots] == list(shots)
+    assert (beside.svg, repr(beside).splitlines()[1]) == (
+        SideBySide(shots, ("verdict", "lag")).svg, f"rabbitmq: {shots['rabbitmq'].verdict}",
+    )  # fmt: skip
+
+
+def test_many_marks_get_smaller(make_orders: Make) -> None:
+    """Five thousand of fifty keys are in the picture, one beside the other, and none over the edge."""
+    sampler = Sampler(keys=50, slots=100)
+    sampler.fold(make_orders(5_000, keys=50))
+    scene = compose(sampler.snapshot(), ["strip"])
+    marks = [shape for shape in scene.shapes if isinstance(shape, Rect) and shape.fill == "applied" and shape.w < 0.9 * SIZE]
+    assert (len(marks), max(mark.x + mark.w for mark in marks) < scene.width) == (5_000, True)

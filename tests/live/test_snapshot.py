@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.evidence.checker import check
+from reference.evidence.checker.checker import STORY
 from reference.evidence.history import History, Record
+from reference.live.bins import GRAIN_S, Bins, largest, step, total
+from reference.live.composer import Composer, Layout
+from reference.live.following import Following, News
 from reference.live.lanes import GAP, SLOTS
-from reference.live.ledger import STORY
-from reference.live.series import GRAIN_S
+from reference.live.picture import svg
+from reference.live.scene import PANELS
 from reference.live.snapshot import Sampler, Snapshot, State, snapshot
 
 Make = Callable[..., list[Record]]
@@ -74,23 +78,27 @@ def test_pure(make_wild: Make) -> None:
 
 
 def test_following_a_history_takes_each_record_once(make_orders: Make) -> None:
-    """Following a history as it grows equals folding it whole, and says when there was nothing new."""
-    history, sampler = History(), Sampler()
-    news = []
+    """Following a history as it grows tells each record once, in order, and says when there is nothing new."""
+    history = History()
+    following = Following(history)
+    told = []
     for record in make_orders(20):
         history.add(record)
-        news.append(sampler.follow(history))
-    assert (all(news), sampler.follow(history), sampler.snapshot()) == (True, False, snapshot(history))
+        assert following.behind
+        told += following.news().records
+    assert (told, following.behind, following.news()) == (list(history), False, News([]))
 
 
 def test_a_merged_history_is_folded_again(make_orders: Make) -> None:
-    """Records merged in before those already taken count as well."""
+    """Where records were merged in before those already told, all are told anew; a composer then knows what one does that
+    was told them at once."""
     records = make_orders(20)
-    history, sampler = History(records[50:]), Sampler()
-    sampler.follow(history)
+    history, composer = History(records[50:]), Composer(Layout(PANELS, 60.0, 12, SLOTS, 452.0, 12))
+    following = Following(history)
+    composer.frame(following.news(), charts=True)
     history.extend(records[:50])
-    assert sampler.follow(history)
-    assert sampler.snapshot() == snapshot(history)
+    composer.look(news := following.news(), settled=True)
+    assert (news, composer.snapshot()) == (News(list(history), anew=True), snapshot(history))
 
 
 def test_each_state_of_an_event_is_told() -> None:
@@ -184,6 +192,48 @@ def test_memory_is_bounded() -> None:
     assert (len(shown.lanes[0].marks[0].story) <= STORY + 1, bins < 2_000) == (True, True)
 
 
+def test_an_hour_fits_into_memory(make_orders: Make) -> None:
+    """Of a long run the last events are remembered, and of all others their counts."""
+    sampler = Sampler(most=100)
+    for hour in range(20):
+        later = make_orders(50, keys=5, start=100.0 * hour)
+        sampler.fold(replace(r, event=f"{r.event}-{hour}", seq=10 * hour + (r.seq or 0)) for r in later)
+    shown, ledger = sampler.snapshot(), sampler._ledger
+    assert (shown.verdict.acknowledged, shown.verdict.applied, shown.verdict.clean) == (1_000, 1_000, True)
+    assert len(ledger._entries) <= 200
+    assert sum(len(row.entries) for row in ledger.rows.values()) == len(ledger._entries)
+    assert {row.shown for row in ledger.rows.values()} == {len(row.entries) for row in ledger.rows.values()}
+
+
+def test_what_comes_again_after_an_hour_is_a_repetition(make_orders: Make) -> None:
+    """A delivery of an event that was forgotten is counted, and is no event that nobody committed."""
+    sampler, first = Sampler(most=10), make_orders(1)
+    sampler.fold(first)
+    sampler.fold(replace(r, event=f"later-{r.event}") for r in make_orders(50, start=200.0))
+    sampler.fold(replace(r, at=300.0) for r in first if r.op == "deliver")
+    verdict = sampler.snapshot().verdict
+    assert (verdict.duplicates, verdict.unexpected, verdict.acknowledged) == (1, 0, 51)
+
+
+def test_what_is_wrong_stays_wrong_when_it_is_forgotten(make_orders: Make) -> None:
+    """The events that were lost, or applied twice, an hour ago are still counted."""
+    sampler = Sampler(most=10)
+    first = [*make_orders(2), Record(op="commit", event="lost", key="k", seq=1, at=101.0)]
+    sampler.fold([*first, *(replace(r, at=102.0) for r in first if r.op == "apply" and r.event == "e1")])
+    sampler.fold(replace(r, event=f"later-{r.event}") for r in make_orders(50, start=200.0))
+    verdict = sampler.snapshot().verdict
+    assert (verdict.lost, verdict.applied_twice, verdict.out_of_order) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_repetitions_are_counted_as_the_verdict_counts_them(seed: int, make_wild: Make) -> None:
+    """The stairs of the chart end at the verdict's duplicates."""
+    shown = snapshot(make_wild(seed, 400))
+    again, twice = shown.repeats
+    assert again.points[-1][1] == shown.verdict.duplicates
+    assert (twice.points[-1][1] > 0) == (shown.verdict.applied_twice > 0)
+
+
 def test_the_window_moves() -> None:
     """A long history shows its last seconds only."""
     records = [Record(op="lag", partition=0, value=float(i), at=float(i)) for i in range(1, 200)]
@@ -216,3 +266,82 @@ def test_a_frame_of_a_long_history_is_cheap(make_orders: Make) -> None:
         sampler.fold(records[20_000 + i * 20 : 20_020 + i * 20])
         sampler.snapshot(settled=False)
     assert (perf_counter() - begun) / 10 < folded / 3
+
+
+def test_a_lag_that_nobody_could_sample_is_not_the_last_one(make_orders: Make) -> None:
+    """Where a sample failed, how far that group is behind is unknown, and said to be, until one succeeds."""
+    deep = Record(op="lag", partition=0, value=89.0, at=201.0)
+    away = Record(op="lag", phase="fail", at=202.0)
+    back = Record(op="lag", partition=0, value=2.0, at=203.0)
+    shots = [snapshot([*make_orders(6), *more]) for more in ([deep], [deep, away], [deep, away, back])]
+    assert [shot.lag_now for shot in shots] == [89, None, 2]
+    assert ["deepest now unknown · worst 89" in svg(shot, ["lag"]) for shot in shots] == [False, True, False]
+
+
+def test_what_may_still_be_explained_is_no_alarm(make_orders: Make) -> None:
+    """A delivery may be recorded before the commit behind it: while events are on their way, its mark is as any other's."""
+    ghost = Record(op="deliver", event="ghost", key="k", group="billing", at=201.0)
+    found = {settled: snapshot([*make_orders(2), ghost], settled=settled) for settled in (True, False)}
+    marks = {settled: [mark for lane in shot.lanes for mark in lane.marks] for settled, shot in found.items()}
+    states = {settled: next(mark.state for mark in shown if mark.event == "ghost") for settled, shown in marks.items()}
+    assert states == {True: State.UNEXPECTED, False: State.DELIVERED}
+    assert found[True].lanes[0].key == "k"  # in trouble, and so shown first
+
+
+def test_an_event_that_was_applied_late_is_marked() -> None:
+    """Also when it was delivered in order; and so is one that was acked and never applied."""
+    records = [Record(op="commit", event=e, key="k", seq=n, at=1.0) for n, e in ((1, "one"), (2, "two"), (3, "three"))]
+    records += [Record(op="deliver", event=e, key="k", group="g", process="p", at=2.0) for e in ("one", "two", "three")]
+    records += [Record(op="apply", event=e, key="k", group="g", process=e, at=3.0) for e in ("two", "one")]
+    records += [Record(op="ack", event=e, key="k", group="g", process="p", at=4.0) for e in ("one", "two", "three")]
+    (lane,) = snapshot(records).lanes
+    assert [mark.state for mark in lane.marks] == [State.OUT_OF_ORDER, State.APPLIED, State.DELIVERED]
+    assert (3.0, "applied by g · behind #2") in [(at + 1.0, words) for at, words in lane.marks[0].story]
+    sampler = Sampler()
+    sampler.fold(records)
+    sampler.snapshot()
+    assert sampler._ledger.rows["k"].troubled == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 9)), max_size=80), st.sampled_from([largest, total]))
+def test_bins_are_what_one_would_count_by_hand(added: list[tuple[int, int]], gather: Callable[[float, float], float]) -> None:
+    """However values come, and whatever was asked in between."""
+    bins, span = Bins(gather, kept=10_000), (0.0, 20.0)
+    by_hand: dict[int, float] = {}
+    wide = step(span, bins=40)
+    for grain, value in added:
+        bins.add(grain, value)
+        place = grain // wide
+        by_hand[place] = gather(by_hand[place], value) if place in by_hand else value
+        bins.points(span, bins=40)
+    assert [value for _, value in bins.points(span, bins=40)] == [by_hand[place] for place in sorted(by_hand)]
+    told = bins.per_second(span, bins=40, filling=True)
+    assert [value for _, value in told] == [by_hand.get(place, 0.0) / (wide * GRAIN_S) for place in range(len(told))]
+
+
+def test_a_clock_that_jumps_keeps_no_more() -> None:
+    """One value far ahead, and all that come after it belong to a time that is over."""
+    bins = Bins(largest, kept=100)
+    bins.add(10**9, 1.0)
+    for grain in range(5_000):
+        bins.add(grain, 1.0)
+    assert len(bins) <= 201
+
+
+def test_a_line_of_lag_ends_where_the_queue_is_now() -> None:
+    """However deep it was a moment before, in the same bin."""
+    deep, now = (Record(op="lag", partition=0, value=value, at=at) for value, at in ((77.0, 100.0), (0.0, 100.01)))
+    (line,) = snapshot([deep, now]).lag
+    assert [value for _, value in line.points] == [77.0, 0.0]
+
+
+def test_a_story_is_told_in_the_order_of_its_times() -> None:
+    """A commit that was noticed after the delivery stands before it."""
+    place = {"event": "e", "key": "k", "seq": 1}
+    noticed = [
+        Record(op="publish", at=2.0, **place),
+        Record(op="deliver", group="g", at=3.0, **place),
+        Record(op="commit", at=1.0, **place),
+    ]
+    (lane,) = snapshot(noticed).lanes
+    assert [words for _, words in lane.marks[0].story] == ["committed", "published", "delivered to g"]

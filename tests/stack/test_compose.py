@@ -194,3 +194,58 @@ def test_down_removes_the_containers_and_keeps_the_volumes(home: Home, monkeypat
     assert ran[-1] == ["down"]
     compose.remove_volumes(home)
     assert ran[-1] == ["down", "--volumes"]
+
+
+class Engine:
+    """What ``docker compose`` would say of one service that runs; it remembers what it was told."""
+
+    def __init__(self, state: str) -> None:
+        self.state, self.told = state, list[list[str]]()
+
+    def __call__(self, words: list[str], **_: bool) -> str:
+        verb = words[5:]
+        if verb[0] == "ps":
+            return f'{{"Service":"postgres","State":"{self.state}","Health":"healthy","ExitCode":137}}'
+        self.told.append(verb)
+        after = {"pause": "paused", "unpause": "running", "kill": "exited", "stop": "exited"}
+        self.state = after.get(verb[0], self.state)
+        return ""
+
+
+def engine(monkeypatch: pytest.MonkeyPatch, state: str) -> Engine:
+    there = Engine(state)
+    monkeypatch.setattr(compose, "_run", there)
+    return there
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (["kill", "--signal=SIGKILL", "postgres"], compose.kill),
+        (["stop", "postgres"], lambda service, home: compose.stop(service, home, immediate=False)),
+        (["kill", "--signal=SIGQUIT", "postgres"], lambda service, home: compose.stop(service, home, immediate=True)),
+    ],
+)
+def test_an_outage_of_a_container(words: list[str], end: Any, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call of the engine, then waiting until the container has ended; a frozen one is thawed first."""
+    running, frozen = engine(monkeypatch, "running"), Engine("paused")
+    end(SERVICES["postgres"], home)
+    assert running.told == [words]
+    monkeypatch.setattr(compose, "_run", frozen)
+    end(SERVICES["postgres"], home)
+    assert frozen.told == [["unpause", "postgres"], words]
+    assert compose.states([SERVICES["postgres"]], home)[0].state == "failed"
+
+
+def test_a_frozen_container_is_frozen_once_and_thawed_by_up(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine would refuse to pause twice; ``up`` asks the service before it says that it is there."""
+    there, asked, said = engine(monkeypatch, "running"), list[str](), list[str]()
+    monkeypatch.setattr(postgres.Postgres, "probe", lambda _, url: asked.append(url))
+    service = SERVICES["postgres"]
+    compose.freeze(service, home)
+    compose.freeze(service, home)
+    assert compose.states([service], home)[0].state == "frozen"
+    compose.up([service], home, owned=False, say=said.append)
+    compose.thaw(service, home)
+    assert there.told == [["pause", "postgres"], ["unpause", "postgres"]]
+    assert (asked, len(said)) == ([compose.url(service, home)], 1)

@@ -23,7 +23,7 @@ import psutil
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from reference.stack import Endpoints, StackError, State, down, erase, rabbitmq, status, up
+from reference.stack import Endpoints, Page, StackError, State, down, erase, rabbitmq, status, up
 from reference.stack.catalog import SERVICES
 from reference.stack.home import Home
 from reference.stack.processes import processes
@@ -85,6 +85,22 @@ def test_wrong_credentials_do_not_answer(stack: Endpoints) -> None:
         RabbitMQ().probe(wrong)
     with pytest.raises(pika.exceptions.AMQPConnectionError):
         RabbitMQ().probe(wrong.partition("?")[0])
+
+
+def test_its_page_is_for_its_user(stack: Endpoints) -> None:
+    """At the management API's own port, and one needs no password to see where to type it."""
+    page = RabbitMQ().page(stack.rabbitmq)
+    assert page is not None
+    assert (page.user, page.password) == ("lab", urlsplit(stack.rabbitmq).password)
+    assert page.password not in repr(page)
+    with urllib.request.urlopen(page.address) as answer:  # noqa: S310  # our own server
+        assert b"RabbitMQ Management" in answer.read()
+
+
+def test_somebody_elses_page_is_where_the_url_says() -> None:
+    """With RabbitMQ's own port and user where it says nothing; an address that nobody can read has no page."""
+    pages = [RabbitMQ().page(url) for url in ("amqp://rabbit", "amqp://me:pw@rabbit/?management=https://look.example/at", "amqp://")]
+    assert pages == [Page("http://rabbit:15672/", "guest", "guest"), Page("https://look.example/at/", "me", "pw"), None]
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,10 @@ class _Refused(Exception):
     """The broker refused at least one message for good; those behind it in its partition were held up."""
 
 
+class _Cut(Exception):
+    """The client would cut off a part of this message."""
+
+
 class KafkaPublisher:
     """One producer, made anew whenever it has failed: nothing of one call is ever sent behind a later call's back."""
 
@@ -100,8 +104,8 @@ class KafkaPublisher:
                     produce(topic, value, key, headers=pairs)
                 except BufferError:
                     self._wait_for_room(producer, topic, key, value, pairs)
-                except UnicodeEncodeError as error:
-                    held[index] = blocked[(topic, key)] = f"cannot be written as UTF-8: {error}"
+                except (UnicodeEncodeError, _Cut) as error:
+                    held[index] = blocked[(topic, key)] = _unfit(error)
                 except KafkaException as error:  # the producer has ended itself: something queued before was refused
                     raise _Refused from error
                 if limit < BATCH_BYTES:  # a whole batch could be over the limit
@@ -159,8 +163,13 @@ class KafkaPublisher:
         raise self._cluster.unavailable(f"took nothing for {self._timeout_s:g} s")
 
     def _learn(self, name: str) -> None:
-        """A header's name that UTF-8 cannot hold kills the process in confluent-kafka 2.16, where a value only raises."""
+        """A header's name that UTF-8 cannot hold kills the process in confluent-kafka 2.16, where a value only raises.
+
+        One with a zero byte would arrive as another, in silence: the client ends names there.
+        """
         name.encode()
+        if "\0" in name:
+            raise _Cut(f"header {name!r}: its name holds a zero byte, where Kafka's client would end it; put it into the value")
         if len(self._names) < 1_000:
             self._names.add(name)
 
@@ -190,6 +199,10 @@ class KafkaPublisher:
             with suppress(KafkaException):
                 producer.purge()
                 producer.flush(0)
+
+
+def _unfit(error: Exception) -> str:
+    return f"cannot be written as UTF-8: {error}" if isinstance(error, UnicodeEncodeError) else str(error)
 
 
 def _size(key: str, value: bytes | str, headers: Headers) -> int:

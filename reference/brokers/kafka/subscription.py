@@ -35,8 +35,11 @@ class KafkaSubscription:
         self._resume_at: dict[tuple[str, int], float] = {}
         self._committed_at = self._looked_at = time.monotonic()
         self._receiving, self._closing, self._left = threading.Lock(), threading.Event(), False
+        self.handovers = 0
         self._consumer = Consumer({**client, **CONSUMER, "group.id": group})
-        self._consumer.subscribe(list(topics), on_revoke=self._on_revoke, on_lost=self._on_lost)
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
 
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         """See the protocol. Raises :class:`UnknownTopic` when a topic was deleted, :class:`BrokerUnavailable` otherwise."""
@@ -135,7 +138,12 @@ class KafkaSubscription:
         except KafkaException:  # not told to the broker: those deliveries come again, as promised
             return
 
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The client itself begins to read them, where the group stood."""
+        self.handovers += bool(partitions)  # a member that joins is first told of none
+
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.handovers += bool(partitions)
         taken = [(tp.topic, tp.partition) for tp in partitions]
         self._commit_offsets(taken, wait=True)
         for at in taken:
@@ -143,6 +151,7 @@ class KafkaSubscription:
             self._resume_at.pop(at, None)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.handovers += bool(partitions)
         for tp in partitions:
             self._open.pop((tp.topic, tp.partition), None)
             self._commit.pop((tp.topic, tp.partition), None)

@@ -41,11 +41,6 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._known)
 
-    @property
-    def going_on(self) -> int:
-        """How many of them are not waiting behind a pause. Only these may be held against other buckets' arrival."""
-        return len(self._known) - sum(len(pause.aside) for pause in self._paused.values())
-
     def arrived(self, topic: str, received: Any) -> None:
         """Queue a message; one that is held already only changes its lease, and comes back to its place if it was away."""
         held = self._known.get((topic, received.message.message_id))

@@ -22,6 +22,7 @@ __all__ = ["Leases"]
 
 EXTEND_EVERY_S: Final = LEASE_S / 4
 GATHER_S: Final = 0.01
+AGAIN_S: Final = 0.2
 REQUEST_S: Final = LEASE_S / 2
 IDS: Final = 1_000  # a request holds 512 KiB, and an id can have some 200 bytes
 IDLE_S: Final = 3600.0  # who has not asked for so long is stuck: let another member have them
@@ -36,7 +37,7 @@ class Leases:
         self._connection, self._backlog, self._lock, self._group = connection, backlog, lock, group
         self._owing = threading.Event()
         self._ending = threading.Event()
-        self._by = float("inf")
+        self._by, self._extended_at = float("inf"), time.monotonic()
         self.used_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"pubsub-leases {group}", daemon=True)
         self._thread.start()
@@ -55,29 +56,39 @@ class Leases:
             time.sleep(GATHER_S)
 
     def _run(self) -> None:
-        extended_at = time.monotonic()
         while not self._ending.is_set():
-            if self._owing.wait(max(0.0, extended_at + EXTEND_EVERY_S - time.monotonic())) and self._ending.wait(GATHER_S):
-                return
-            self._owing.clear()
-            if not self._settle():
-                self._ending.wait(0.2)
+            try:
+                self._round()
+            except Exception as error:  # a thread that ended in silence would leave a member whose acks nobody hears
+                log.warning("the leases of group %s go on after an error of their own: %r", self._group, error)
+                self._ending.wait(AGAIN_S)
                 self._owing.set()
-            if time.monotonic() - extended_at >= EXTEND_EVERY_S:
-                extended_at = time.monotonic()
-                if extended_at - self.used_at < IDLE_S:
-                    self._extend()
+
+    def _round(self) -> None:
+        if self._owing.wait(max(0.0, self._extended_at + EXTEND_EVERY_S - time.monotonic())) and self._ending.wait(GATHER_S):
+            return
+        self._owing.clear()
+        if not self._settle():
+            self._ending.wait(AGAIN_S)
+            self._owing.set()
+        if time.monotonic() - self._extended_at >= EXTEND_EVERY_S:
+            self._extended_at = time.monotonic()
+            if self._extended_at - self.used_at < IDLE_S:
+                self._extend()
 
     def _settle(self) -> bool:
         """One attempt; False if something is still owed, because nobody answered."""
         with self._lock:
             acks, self._backlog.to_ack = self._backlog.to_ack, []
             backs, self._backlog.to_give_back = self._backlog.to_give_back, []
-        acks_left = [held for some in _by_topic(acks) for held in self._ack(some)]
-        backs_left = [held for some in _by_topic(backs) for held in self._give_back(some)]
-        with self._lock:
-            self._backlog.to_ack[:0] = acks_left
-            self._backlog.to_give_back[:0] = backs_left
+        acks_left, backs_left = acks, backs  # all of it, after an error that nobody expected
+        try:
+            acks_left = [held for some in _by_topic(acks) for held in self._ack(some)]
+            backs_left = [held for some in _by_topic(backs) for held in self._give_back(some)]
+        finally:
+            with self._lock:
+                self._backlog.to_ack[:0] = acks_left
+                self._backlog.to_give_back[:0] = backs_left
         return not acks_left and not backs_left
 
     def _ack(self, some: Sequence[Held]) -> list[Held]:

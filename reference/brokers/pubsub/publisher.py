@@ -55,8 +55,9 @@ class _Call:
 class PubSubPublisher:
     """One request at a time: a key's messages can be in several of them.
 
-    That a topic has a group is asked once, and believed from then on, or every call would wait for one answer more. When the
-    last group's subscription is deleted later, the service confirms and drops what is published, and nobody here notices.
+    That a topic has a group is asked once, and believed until a call fails, or every call would wait for one answer more: an
+    emulator that was started again has forgotten the group, even where somebody has made the topic anew. When the last group's
+    subscription is deleted later, the service confirms and drops what is published, and nobody here notices.
     """
 
     def __init__(self, connection: PubSubConnection, topology: PubSubTopology) -> None:
@@ -68,9 +69,13 @@ class PubSubPublisher:
         """See :meth:`Broker.publish`. A topic that no group has subscribed to refuses: Pub/Sub would drop the message."""
         with self._lock:
             call = _Call()
-            self._walk(call, messages)
-            for topic, batch in call.batches.items():
-                self._send(call, topic, batch)
+            try:
+                self._walk(call, messages)
+                for topic, batch in call.batches.items():
+                    self._send(call, topic, batch)
+            except BaseException:
+                self._kept.clear()
+                raise
             if call.failures:
                 raise NotConfirmed(dict(sorted(call.failures.items())))
 

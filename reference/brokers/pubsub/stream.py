@@ -5,6 +5,7 @@ Killed at any line: what was sent and not acked is sent again when its lease has
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -25,12 +26,14 @@ OPEN_AGAIN_S: Final = 0.2
 END_S: Final = 2.0
 EMULATED_S: Final = 15.0  # the emulator never notices that a member died; it goes on sending until a stream's own deadline
 
+log = logging.getLogger(__name__)
+
 
 class PubSubStream:
-    """One thread that hands what arrives to ``arrived``, which may make it wait.
+    """One thread that hands what arrives to ``arrived``.
 
     ``look`` raises when the subscription can bring nothing more; it is asked before a broken stream is opened again.
-    ``trouble`` is what is wrong at the moment, and since when.
+    ``trouble`` is what is wrong at the moment, and since when: a stream that breaks as soon as it was opened ends none.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class PubSubStream:
         self._ending = threading.Event()
         self._call: Any = None
         self.trouble: tuple[float, Exception] | None = None
+        self._broken_since: float | None = None  # since when none has stood for some seconds
+        self.opened = 0  # times
         self._thread = threading.Thread(target=self._run, name=f"pubsub-stream {subscription}", daemon=True)
         self._thread.start()
 
@@ -81,6 +86,10 @@ class PubSubStream:
                 return
             except (errors.GoogleAPICallError, BrokerUnavailable, *CLOSED) as error:
                 self._in_trouble(error)
+            except Exception as error:  # a thread that ended in silence would leave a member that waits for ever
+                if self._broken_since is None:  # told once, and then by whoever receives
+                    log.warning("the stream of %s is opened anew after an error of its own: %r", self._subscription, error)
+                self._in_trouble(error)
             if self.trouble is not None:
                 self._ending.wait(OPEN_AGAIN_S)
 
@@ -89,13 +98,17 @@ class PubSubStream:
         lives_s = EMULATED_S if self._connection.address.emulator else None
         requests = self._requests(over, lives_s)
         deadline_s = lives_s + END_S if lives_s else None
+        began = time.monotonic()
         with self._connection.streaming() as client:
             try:
+                self.opened += 1
                 self._call = client.streaming_pull(requests, retry=None, timeout=deadline_s)
                 for response in self._call:
                     self._arrived(types.StreamingPullResponse.pb(response).received_messages)
             finally:
                 over.set()
+                if time.monotonic() - began >= END_S:
+                    self._broken_since = None
 
     def _requests(self, over: threading.Event, lives_s: float | None) -> Iterator[types.StreamingPullRequest]:
         """The only request; the stream is ours until this iterator ends."""
@@ -112,6 +125,6 @@ class PubSubStream:
                 return
 
     def _in_trouble(self, error: Exception) -> None:
-        since = self.trouble[0] if self.trouble else time.monotonic()
-        self.trouble = (since, error)
+        self._broken_since = self._broken_since or time.monotonic()
+        self.trouble = (self._broken_since, error)
         self._changed()

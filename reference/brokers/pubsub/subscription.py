@@ -25,7 +25,6 @@ __all__ = ["PubSubSubscription"]
 
 WINDOW: Final = int(SUBSCRIBER_FLOW["max_messages"])
 COUNTED_WINDOW: Final = 100  # where a member's leaving counts as a failure of all it held, it holds less
-HOLD_AT_MOST: Final = 10_000  # the emulator sends all there is, whatever the window
 
 
 class PubSubSubscription:
@@ -34,7 +33,7 @@ class PubSubSubscription:
     Other partitions go on while one is held back by a nack, with a limit that the service sets: what waits behind the pause is
     leased, and counts against this member's window of 1,000 messages or 100 MB per topic (in a group with dead letters 100
     messages). Once the window is full of it, the service sends this member nothing of that topic until the pause is over.
-    The emulator knows no such window: there, memory is the limit.
+    The emulator knows no such window, and sends all there is: there, memory is the limit.
 
     With ``?exactly_once=true`` the service confirms acks. One it refuses is logged and changes nothing else: the delivery
     comes again, as after any ack that came too late.
@@ -68,6 +67,14 @@ class PubSubSubscription:
             )
             for topic, path in subscriptions.items()
         }
+
+    @property
+    def handovers(self) -> int:
+        """How often a stream was opened: the service says nothing of keys that move, and they do while there is none.
+
+        A member that another one joins does not notice; a stream to the emulator is opened anew every quarter of a minute.
+        """
+        return sum(stream.opened for stream in self._streams.values())
 
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         """See the protocol. Raises :class:`UnknownTopic` or :class:`UnknownGroup` when one was deleted, and
@@ -138,11 +145,8 @@ class PubSubSubscription:
         self._leases.close(by=by)
 
     def _take(self, limit: int) -> list[Delivery]:
-        was_full = self._is_full()
         taken = self._backlog.take(limit, time.monotonic())
         self._pay()
-        if was_full:
-            self._news.notify_all()
         return taken
 
     def _pay(self) -> None:
@@ -154,15 +158,11 @@ class PubSubSubscription:
         return left if change is None else min(left, max(0.0, change - time.monotonic()))
 
     def _arrived(self, topic: str, messages: Sequence[Any]) -> None:
+        """Take all that is sent: what a stream had that was not read to its end, the emulator never sends again."""
         with self._news:
             for received in messages:
                 self._backlog.arrived(topic, received)
             self._news.notify_all()
-            self._news.wait_for(lambda: not self._is_full() or self._closed.is_set())
-
-    def _is_full(self) -> bool:
-        """What waits behind a pause is not counted: nothing of another partition may have to wait for its end."""
-        return self._backlog.going_on >= HOLD_AT_MOST
 
     def _changed(self) -> None:
         with self._news:

@@ -52,12 +52,14 @@ class Lane:
     resume_at: float = 0.0
     active: bool = False  # it has been given something: no other member is
     leaving: bool = False  # to another member, as soon as the application has finished with what it has
+    handovers: int = 0  # how often it came or left
     offsets: itertools.count[int] = field(default_factory=itertools.count)
 
     def arrive(self, tag: int, key: str | bytes, properties: BasicProperties, value: bytes, *, redelivered: bool) -> None:
         before = deliveries_before(properties, redelivered=redelivered)
         self.unsettled[tag] = False
         self.waiting.append(Held(next(self.offsets), tag, key, properties, value, before, foremost=not self.active))
+        self.handovers += not self.active
         self.active = True
 
     def bury(self, dead_after: int) -> bool:
@@ -119,6 +121,7 @@ class Lane:
     def lose(self) -> None:
         """The broker has taken it all back: what was handed out is void."""
         self.channel = None
+        self.handovers += self.active
         self.active = self.leaving = False
         self.waiting.clear()
         self.handed.clear()

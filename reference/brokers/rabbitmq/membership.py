@@ -49,6 +49,7 @@ class Membership:
         self.group = group
         self._topics: Mapping[str, int] = {}
         self._at: Mapping[tuple[str, int], Lane] = {}
+        self._handovers_before = 0  # of lanes that are no more
         self.lanes: list[Lane] = []
         self.news = threading.Condition()
         self.closed = False
@@ -63,6 +64,12 @@ class Membership:
     def lost(self) -> bool:
         """Whether there is no connection."""
         return self._link is None or self._link.lost is not None
+
+    @property
+    def handovers(self) -> int:
+        """How often a lane came, which shows in its first message, or left. A lane that was active is missed when it leaves."""
+        with self.news:
+            return self._handovers_before + sum(lane.handovers for lane in self.lanes)
 
     def lane(self, topic: str, partition: int) -> Lane | None:
         return self._at.get((topic, partition))
@@ -97,6 +104,7 @@ class Membership:
     def _take_lanes(self, topics: Mapping[str, int]) -> None:
         """A lane that we had goes on counting its offsets: nobody's late ack is taken for another message's."""
         places = [(topic, partition) for topic, count in topics.items() for partition in range(count)]
+        self._handovers_before += sum(self._at[at].handovers for at in self._at.keys() - places)
         self._at = {at: self._at.get(at) or Lane(*at, lane_queue(*at, self.group)) for at in places}
         self._topics, self.lanes = dict(topics), list(self._at.values())
 

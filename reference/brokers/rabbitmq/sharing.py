@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -30,12 +31,14 @@ class Sharing:
         self._topics: Mapping[str, int] = {}
         self._lanes: Sequence[Lane] = ()
         self._control: Channel | None = None
-        self._hungry = set[str]()  # topics of which we have no lane
+        self._hungry = Counter[str]()  # by topic of which we have no lane: how often we are counted beside the first time
+        self._counted = dict[str, int]()  # by topic: how many the broker said there are
 
     def begin(self, topics: Mapping[str, int], lanes: Sequence[Lane]) -> None:
         """On a new connection: nobody counts us yet."""
         self._topics, self._lanes, self._control = topics, lanes, None
         self._hungry.clear()
+        self._counted.clear()
 
     def be_counted(self, link: Link, *, then: Callable[[], None], on_closed: Callable[[Channel, Exception], None]) -> None:
         """Among the members, from here on; called again, it does nothing."""
@@ -50,7 +53,7 @@ class Sharing:
 
     def counted(self, topic: str) -> int:
         """How often this member is among the consumers of the group's members' queue."""
-        return (topic in self._topics) + (topic in self._hungry)
+        return (topic in self._topics) + self._hungry[topic]
 
     def look(self) -> None:
         """Who else is in the group, and is that our share?"""
@@ -65,20 +68,23 @@ class Sharing:
             self._give_back(lane)
 
     def _say_if_hungry(self, control: Channel, topic: str) -> None:
-        """Who has nothing is counted twice: shares get smaller, until somebody gives it something.
+        """Who has nothing is counted once more at every look: shares get smaller, until somebody gives it something.
 
-        With four lanes for three members, rounded up, two would else have two each for ever.
+        With six lanes for four members, rounded up, three would else have two each for ever. When shares are one lane, it is
+        enough: there are more members than lanes that have anything to do.
         """
-        hungry, tag = not any(lane.active for lane in self._lanes if lane.topic == topic), f"hungry for {topic}"
-        if hungry and topic not in self._hungry:
-            self._hungry.add(topic)
-            control.basic_consume(self._members(topic), lambda *_: None, auto_ack=True, consumer_tag=tag)
-        elif not hungry and topic in self._hungry:
-            self._hungry.discard(topic)
-            control.basic_cancel(tag)
+        if any(lane.active for lane in self._lanes if lane.topic == topic):
+            for n in range(self._hungry.pop(topic, 0)):
+                control.basic_cancel(_tag(topic, n))
+        elif self._counted.get(topic, 0) < self._topics[topic]:
+            control.basic_consume(
+                self._members(topic), lambda *_: None, auto_ack=True, consumer_tag=_tag(topic, self._hungry[topic])
+            )  # fmt: skip
+            self._hungry[topic] += 1
 
     def _share(self, topic: str, answer: Any) -> None:
         """Give away what is more than our share, rounded up: first what is leaving already, then what has least to do."""
+        self._counted[topic] = answer.method.consumer_count
         with self._news:
             active = [lane for lane in self._lanes if lane.topic == topic and lane.active]
             surplus = len(active) - math.ceil(self._topics[topic] / max(1, answer.method.consumer_count))
@@ -88,3 +94,7 @@ class Sharing:
 
     def _members(self, topic: str) -> str:
         return members_queue(topic, self._group)
+
+
+def _tag(topic: str, number: int) -> str:
+    return f"hungry {number} {topic}"

@@ -39,6 +39,10 @@ class RabbitMQSubscription:
         self._first = 0  # the lane that is served first next time
         self._join()
 
+    @property
+    def handovers(self) -> int:
+        return self.membership.handovers
+
     def receive(self, limit: int = 100, timeout_s: float = 1.0) -> list[Delivery]:
         """See the protocol. Raises :class:`UnknownTopic` or :class:`UnknownGroup` when an operator deleted one, and
         :class:`BrokerUnavailable` while nobody answers; asked again, it connects again."""

@@ -23,8 +23,8 @@ def check_then_put(consumer: str, *, between: Callable[[], None] = lambda: None)
 
     def claim(conn: psycopg.Connection[Any], event: Event) -> bool:
         seen = conn.execute("SELECT FROM inbox WHERE consumer = %s AND id = %s", (consumer, event.id)).fetchone()
-        between()
         if seen is None:
+            between()
             conn.execute("INSERT INTO inbox (consumer, id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (consumer, event.id))
         return seen is None
 

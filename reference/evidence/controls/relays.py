@@ -1,4 +1,4 @@
-"""Three relays that look right, and lose or reorder events when commits overlap.
+"""Four relays that look right, and lose or reorder events when commits overlap or a process dies.
 
 Each has ``run_once``, which returns how many events it published, and nothing else in common.
 The one to use is :class:`~reference.delivery.relay.Relay`.
@@ -14,7 +14,7 @@ import psycopg
 from reference.brokers import Broker
 from reference.delivery.rows import COLUMNS, Envelope, Page
 
-__all__ = ["LastIdRelay", "SkipLockedRelay", "TransactionIdRelay"]
+__all__ = ["LastIdRelay", "MarkFirstRelay", "SkipLockedRelay", "TransactionIdRelay"]
 
 
 class _Publishing:
@@ -88,4 +88,24 @@ class SkipLockedRelay(_Publishing):
             self._at("read")
             self._publish(rows)
             self._conn.execute("DELETE FROM outbox WHERE position = ANY(%s)", ([row[0] for row in rows],))
+        return len(rows)
+
+
+class MarkFirstRelay(_Publishing):
+    """Deletes a page and then publishes it, so that nothing goes twice.
+
+    **Loses** the page when it dies in between, or when the broker does not take it.
+    """
+
+    def __init__(
+        self, conn: psycopg.Connection[Any], broker: Broker, *, page: int = 10, route: str = "outbox.event.{aggregatetype}"
+    ) -> None:
+        super().__init__(conn, broker, route)
+        self._page = page
+
+    def run_once(self) -> int:
+        with self._conn.transaction():
+            rows = self._conn.execute(f"SELECT {COLUMNS} FROM outbox ORDER BY position LIMIT %s", (self._page,)).fetchall()
+            self._conn.execute("DELETE FROM outbox WHERE position = ANY(%s)", ([row[0] for row in rows],))
+        self._publish(rows)
         return len(rows)

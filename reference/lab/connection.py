@@ -1,0 +1,60 @@
+"""The learner's own connection: made anew where it was lost, or left stranded by an interrupt.
+
+Ctrl-C, or JupyterLab's stop button, strikes between any two steps of psycopg. What it leaves behind is then neither closed nor
+broken, and yet refuses every command for ever. Killed at any line: Postgres rolls back what was not committed.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+__all__ = ["OwnConnection"]
+
+OPEN: Final = {TransactionStatus.INTRANS, TransactionStatus.INERROR}
+UNUSABLE: Final = {TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN}
+
+
+class OwnConnection:
+    """In autocommit mode, to the database at ``dsn``. Safe from any thread."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._renewing = threading.Lock()
+        self._conn = self._connected()
+
+    def usable(self) -> psycopg.Connection[Any]:
+        """The same one as long as it is in order, in a transaction or not. Raises :class:`psycopg.OperationalError`."""
+        with self._renewing:
+            if self._conn.closed or _is_stranded(self._conn):
+                self._renew()
+            return self._conn
+
+    def idle(self) -> psycopg.Connection[Any]:
+        """One that is in no transaction: what an interrupt, or a forgotten BEGIN, has left open is rolled back with its session.
+
+        Raises :class:`psycopg.OperationalError`.
+        """
+        with self._renewing:
+            if self._conn.closed or _is_stranded(self._conn) or self._conn.info.transaction_status in OPEN:
+                self._renew()
+            return self._conn
+
+    def _renew(self) -> None:
+        """The old one is closed first: it may hold locks that the new one waits for."""
+        self._conn.close()
+        self._conn = self._connected()
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._dsn, autocommit=True)
+
+
+def _is_stranded(conn: psycopg.Connection[Any]) -> bool:
+    """In the middle of a command that nobody waits for."""
+    if conn.info.transaction_status not in UNUSABLE:
+        return False
+    with conn.lock:  # whoever runs a command holds it: once it is ours, that command is over, or was left
+        return conn.info.transaction_status in UNUSABLE

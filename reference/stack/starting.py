@@ -1,0 +1,102 @@
+"""Bringing native services to their first answer, or to the next one after they were frozen.
+
+Killed at any line: what was started keeps running under supervisord, and the next start finds it, or stops it and begins anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from xmlrpc.client import Fault
+
+from reference.stack import ports
+from reference.stack.answering import await_answer
+from reference.stack.errors import StackError
+from reference.stack.home import Home
+from reference.stack.service import ANSWERED, Service, Site
+from reference.stack.supervision import RUNNING, Supervisor
+
+__all__ = ["Start", "start_together"]
+
+Say = Callable[[str], None]
+
+
+def start_together(services: Sequence[Service], start: Start) -> None:
+    """All at the same time, each in a thread of its own. Raises :class:`StackError` that names every one that failed."""
+    if not services:
+        return
+    with ThreadPoolExecutor(len(services)) as pool:
+        attempts = [pool.submit(start, service) for service in services]
+    failures = [error for attempt in attempts if (error := attempt.exception()) is not None]
+    unexpected = [error for error in failures if not isinstance(error, StackError)]
+    if unexpected:
+        raise unexpected[0]
+    if failures:
+        raise StackError("\n".join(map(str, failures)))
+
+
+class Start:
+    """Bring one service to its first answer. Called from one thread a service; what is shared is behind a lock."""
+
+    def __init__(self, home: Home, supervisor: Supervisor, found: Mapping[str, str], say: Say) -> None:
+        self.home, self.supervisor, self.found, self.say = home, supervisor, found, say
+        self._turn = threading.Lock()
+
+    def __call__(self, service: Service) -> None:
+        if self.found[service.name] in {"ready", "frozen"} and self._answers_again(service):
+            return
+        began = time.monotonic()
+        site = self._site(service)
+        program = service.prepare(site)
+        extra = [f"{name}={value}" for name, value in self.home.environment(service.name).items()]
+        if extra:  # for the program alone: what changes the account before it must not see them, for it is still another user
+            program = replace(program, argv=("/usr/bin/env", *extra, *program.argv))
+        with self._turn:
+            self.supervisor.start(service.name, program)
+        self._await(service, service.url(ports=site.ports, password=site.password))
+        self._remember(service)
+        self.say(f"{service.name} is up at 127.0.0.1:{site.ports[service.name]} after {time.monotonic() - began:.1f} s")
+
+    def _answers_again(self, service: Service) -> bool:
+        """It did once. It may have been frozen since, or be about to die of something: then it has to be started."""
+        self.supervisor.thaw(service.name)
+        try:
+            self._await(service, service.url(ports=self.home.ports(), password=self.home.password(service.name)))
+        except StackError:
+            if self._runs(service):
+                raise
+            return False
+        how = "moves again" if self.found[service.name] == "frozen" else "is up already"
+        self.say(f"{service.name} {how} at 127.0.0.1:{self.home.ports()[service.name]}")
+        return True
+
+    def _site(self, service: Service) -> Site:
+        with self._turn:
+            self.supervisor.stop(service.name)  # one that never answered still sits on its port
+            remembered = self.home.ports()
+            assigned = ports.assign(service.ports, remembered, self.say, free=self.home.is_private)
+            self.home.remember_ports(remembered | assigned)
+            return Site(self.home, assigned, self.home.password(service.name))
+
+    def _await(self, service: Service, where: str) -> None:
+        await_answer(service, where, hint=lambda: self._log(service), runs=lambda: self._runs(service))
+
+    def _runs(self, service: Service) -> bool:
+        try:
+            return self.supervisor.states().get(service.name, {}).get("statename") in RUNNING
+        except Fault:
+            return True  # supervisord is shutting down or reloading: the next look tells
+
+    def _log(self, service: Service) -> str:
+        path = self.home.log(service.name)
+        lines = path.read_text(errors="replace").splitlines()[-8:] if path.exists() else []
+        return f"The end of {path}:" + "".join(f"\n  {line}" for line in lines)
+
+    def _remember(self, service: Service) -> None:
+        (service.data(self.home) / ANSWERED).touch()
+        with self._turn:
+            pid = self.supervisor.states()[service.name]["pid"]
+            self.home.remember_ready(self.home.ready() | {service.name: {"pid": pid, "at": time.time()}})
