@@ -58,7 +58,7 @@ def owner(port: int) -> str:
 
 def spare(avoid: Collection[int] = ()) -> int:
     """A free port that is none of these."""
-    for port in random.sample(SPARE, k=500):
+    for port in random.SystemRandom().sample(SPARE, k=500):  # whoever seeds random must not get the ports of the next who does
         if port not in avoid and is_free(port):
             return port
     raise StackError(f"no free port between {SPARE.start} and {SPARE.stop} on 127.0.0.1")

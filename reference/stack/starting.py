@@ -1,5 +1,8 @@
 """Bringing native services to their first answer, or to the next one after they were frozen.
 
+A port is looked at before the service binds it, seconds later where a JVM starts first. Who loses it to somebody else in
+between is started again on another.
+
 Killed at any line: what was started keeps running under supervisord, and the next start finds it, or stops it and begins anew.
 """
 
@@ -20,6 +23,8 @@ from reference.stack.service import ANSWERED, Service, Site
 from reference.stack.supervision import RUNNING, Supervisor
 
 __all__ = ["Start", "start_together"]
+
+ATTEMPTS = 3
 
 Say = Callable[[str], None]
 
@@ -49,7 +54,19 @@ class Start:
         if self.found[service.name] in {"ready", "frozen"} and self._answers_again(service):
             return
         began = time.monotonic()
-        site = self._site(service)
+        for attempts_left in reversed(range(ATTEMPTS)):
+            site = self._site(service)
+            try:
+                self._begin(service, site)
+                break
+            except StackError:
+                if not attempts_left or self._runs(service) or all(map(ports.is_free, site.ports.values())):
+                    raise
+                # Somebody else took a port after we had looked and before the service did: the next site has another.
+        self._remember(service)
+        self.say(f"{service.name} is up at 127.0.0.1:{site.ports[service.name]} after {time.monotonic() - began:.1f} s")
+
+    def _begin(self, service: Service, site: Site) -> None:
         program = service.prepare(site)
         extra = [f"{name}={value}" for name, value in self.home.environment(service.name).items()]
         if extra:  # for the program alone: what changes the account before it must not see them, for it is still another user
@@ -57,8 +74,6 @@ class Start:
         with self._turn:
             self.supervisor.start(service.name, program)
         self._await(service, service.url(ports=site.ports, password=site.password))
-        self._remember(service)
-        self.say(f"{service.name} is up at 127.0.0.1:{site.ports[service.name]} after {time.monotonic() - began:.1f} s")
 
     def _answers_again(self, service: Service) -> bool:
         """It did once. It may have been frozen since, or be about to die of something: then it has to be started."""

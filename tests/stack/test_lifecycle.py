@@ -15,10 +15,12 @@ import psutil
 import psycopg
 import pytest
 
-from reference.stack import Endpoints, StackDown, StackError, State, down, endpoints, erase, ports, status, up
+from reference.stack import Endpoints, StackDown, StackError, State, down, endpoints, erase, ports, starting, status, up
 from reference.stack.accounts import SYSTEM, unprivileged
 from reference.stack.home import Home
+from reference.stack.postgres import Postgres
 from reference.stack.processes import MARK, processes, sweep
+from reference.stack.service import Program, Site
 
 ONLY = ["postgres"]  # the quickest, where one is enough
 
@@ -140,6 +142,33 @@ def test_a_remembered_port_that_was_taken_is_given_up(place: Path) -> None:
     after = Home.open(place).ports()["postgres"]
     assert after != before
     assert said[0] == f"port {before} is taken by {psutil.Process().name()} (pid {os.getpid()}): postgres moves to {after}"
+
+
+def test_a_port_lost_while_starting_is_given_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free when it was looked at, taken before the service came to it: the service starts on another. Too many are told."""
+    prepare, strangers = Postgres.prepare, list[socket.socket]()
+    losses = 1
+
+    def outrun(self: Postgres, site: Site) -> Program:
+        program = prepare(self, site)
+        if len(strangers) < losses:
+            strangers.append(socket.create_server(("127.0.0.1", site.ports["postgres"])))
+        return program
+
+    monkeypatch.setattr(Postgres, "prepare", outrun)
+    said = list[str]()
+    try:
+        up(ONLY, say=said.append)
+        lost = strangers[0].getsockname()[1]
+        assert said[0].startswith(f"port {lost} is taken by {psutil.Process().name()} (pid {os.getpid()}): postgres moves to ")
+        assert state_of("postgres").is_ready
+        down()
+        losses += starting.ATTEMPTS
+        with pytest.raises(StackError, match=r"(?s)^postgres stopped while it was starting\..*Address already in use"):
+            up(ONLY)
+    finally:
+        for stranger in strangers:
+            stranger.close()
 
 
 def test_a_service_that_dies_is_reported_with_its_last_words(place: Path) -> None:
