@@ -33,7 +33,7 @@ class LabFaults:
 
     def __init__(self, history: Callable[[], History], pause: Pause) -> None:
         self._history, self._pause = history, pause
-        self._broken: set[str] = set()
+        self._broken: dict[str, str] = {}  # service -> kill or freeze
 
     def kill(self, service: str) -> None:
         """SIGKILL to ``kafka``, ``rabbitmq``, ``pubsub`` or ``postgres``, which stays down until :meth:`restart`.
@@ -41,27 +41,35 @@ class LabFaults:
         Raises :class:`~reference.stack.StackError`, as the others do, when it does not run or is somebody else's.
         """
         services.kill(service, history=self._history())
-        self._broken.add(service)
+        self._note("kill", service)
 
     def restart(self, service: str, *, mode: Way = "kill") -> float:
         """Take it down and bring it back; the seconds until it answered are returned. The lab's own connection mends itself."""
         with progress(f"restarting {service}"):
-            return services.restart(service, mode=mode, history=self._history())
+            seconds = services.restart(service, mode=mode, history=self._history())
+        self._note("restart", service)
+        return seconds
 
     def freeze(self, service: str) -> None:
         """It stands still with its connections open, until :meth:`thaw`."""
         services.freeze(service, history=self._history())
-        self._broken.add(service)
+        self._note("freeze", service)
 
     def thaw(self, service: str) -> None:
         services.thaw(service, history=self._history())
+        self._note("thaw", service)
 
     def mend(self) -> None:
         """Bring back, and wait for, every service that was broken here; no change where none was."""
         if self._broken:
             with progress(f"bringing back {', '.join(sorted(self._broken))}"):
-                up(self._broken)
+                up(list(self._broken))
             self._broken.clear()
+
+    def holding(self) -> set[str]:
+        """What was done by hand and still holds, by the names of its buttons: ``kill kafka`` until it was brought back."""
+        paused = {"pause consumer"} if self._pause.is_closed else set()
+        return paused | {f"{verb} {service}" for service, verb in list(self._broken.items())}
 
     def pause_consumer(self) -> None:
         """The consumer stays in its group and takes nothing, until :meth:`resume_consumer`."""
@@ -94,5 +102,10 @@ class LabFaults:
     def _press(self, verb: str, service: str) -> None:
         """What a button does: the board itself has recorded that it was pressed."""
         VERBS[verb](service)
+        self._note(verb, service)
+
+    def _note(self, verb: str, service: str) -> None:
         if verb in {"kill", "freeze"}:
-            self._broken.add(service)
+            self._broken[service] = verb
+        elif verb == "restart" or self._broken.get(service) == "freeze":  # what was killed does not come back by thawing
+            self._broken.pop(service, None)

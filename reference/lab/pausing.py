@@ -23,6 +23,10 @@ class Pause:
     def open(self) -> None:
         self._open.set()
 
+    @property
+    def is_closed(self) -> bool:
+        return not self._open.is_set()
+
     def guard(self, inner: Subscription) -> Subscription:
         return _Guarded(inner, self._open)
 

@@ -233,7 +233,7 @@ class Lab:
         before = self._probe
         with ExitStack() as stack:
             buttons = {**faults, "reset": self.mend} if faults else None
-            board = Board(self.history, title=f"Lab {self.number}", faults=buttons)
+            board = Board(self.history, title=f"Lab {self.number}", faults=buttons, holding=self.faults.holding)
             self._dock.show(board)
             stack.enter_context(board)
             self._probe = stack.enter_context(self._experiment.probe())

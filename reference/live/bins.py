@@ -115,4 +115,3 @@ def _middle(place: int, wide: int) -> float:
 
 def _between(span: Span, wide: int) -> tuple[int, int]:
     return int(span[0] / GRAIN_S // wide), int(span[1] / GRAIN_S // wide)
-

@@ -27,8 +27,15 @@ export default () => {
       model.on("change:whole", whole);
       model.on("msg:custom", news);
       model.on("comm_live_update", gone);
+      const pressed = () => told(store, { pressed: true });
+      model.on("change:pressed", pressed);
       whole();
-      return () => { clearInterval(watching); model.off("change:whole", whole); model.off("msg:custom", news); };
+      return () => {
+        clearInterval(watching);
+        model.off("change:whole", whole);
+        model.off("msg:custom", news);
+        model.off("change:pressed", pressed);
+      };
     },
     render({ model, el }) {
       return show(store, model, el);
@@ -95,7 +102,7 @@ function show(store, model, el) {
     if (now.all || now.charts) charts.draw(store.charts);
     if (now.all || now.strip) strip.draw(store.strip);
     else if (store.strip && now.lanes.size) strip.update(now.lanes);
-    for (const button of buttons) button.disabled = !store.live;
+    for (const button of buttons) button.draw(store.live);
     root.classList.toggle("gone", !!store.gone);
     if (!root.classList.contains("apart")) speak.verdict(store);
     pointer.say();
@@ -168,8 +175,15 @@ function makeButtons(model, root) {
   if (!names.length) return [];
   const row = element("div", root, { className: "faults", role: "group", ariaLabel: "Break something" });
   element("span", row, { textContent: "Break something", ariaHidden: "true" });
-  return names.map((name) =>
-    element("button", row, { type: "button", textContent: name, onclick: () => model.send({ fault: name }) }));
+  return names.map((name) => {
+    const button = element("button", row, { type: "button", textContent: name, onclick: () => model.send({ fault: name }) });
+    button.draw = (live) => {
+      button.disabled = !live;
+      if (live && model.get("pressed").includes(name)) button.setAttribute("aria-pressed", "true");
+      else button.removeAttribute("aria-pressed");
+    };
+    return button;
+  });
 }
 
 const STANDS_MS = 1000;

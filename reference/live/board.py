@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -47,7 +47,8 @@ class Board(anywidget.AnyWidget):
     ``hz`` is frames a second at most; where no page says that it shows them, they become fewer after a minute, so that a
     cell that nobody watches never sends a thousand.
     ``faults`` are buttons: name → what to do, from another thread while the cell runs (JupyterLab 4.4 with ipykernel 7, or
-    newer); a click is recorded as a fault before it is done, and one that comes after the block does nothing.
+    newer); a click is recorded as a fault before it is done, and one that comes after the block does nothing. ``holding``
+    tells which of their names still hold, from the board's thread: those buttons look pressed.
     ``settled``: at the end of the block everything had the time to arrive, so that what did not is lost; but not at the end
     of one that was broken off by an exception, such as the stop button's.
     ``width`` is that of its charts, in units; ``framed``: somebody else puts it into the page.
@@ -60,6 +61,7 @@ class Board(anywidget.AnyWidget):
     whole = traitlets.Unicode().tag(sync=True)  # everything, for a page that opens now; what changes follows in messages
     title = traitlets.Unicode().tag(sync=True)
     faults = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    pressed = traitlets.List(traitlets.Unicode()).tag(sync=True)
     follows = traitlets.Bool().tag(sync=True)
     place = traitlets.Unicode().tag(sync=True)  # the widget that holds it beside the notebook, to be closed with the kernel
     palettes = traitlets.Dict({"light": palette.LIGHT, "dark": palette.DARK}).tag(sync=True)
@@ -71,6 +73,7 @@ class Board(anywidget.AnyWidget):
         hz: float = 10,
         title: str = "",
         faults: Mapping[str, Callable[[], object]] | None = None,
+        holding: Callable[[], Collection[str]] = tuple,
         settled: bool = True,
         follows: bool = False,
         window_s: float = 60.0,
@@ -82,7 +85,7 @@ class Board(anywidget.AnyWidget):
     ) -> None:
         known(panels)
         self._history, self._hz, self._settled, self._panels = history, hz, settled, tuple(panels)
-        self._actions, self._framed = dict(faults or {}), framed
+        self._actions, self._holding, self._framed = dict(faults or {}), holding, framed
         wide = width or (COLUMN if slots <= SLOTS else DENSE)
         self._telling = Telling(history, Layout(self._panels, window_s, keys, slots, wide, min(keys, ROWS)))
         self._lock, self._stop = threading.RLock(), threading.Event()
@@ -178,6 +181,12 @@ class Board(anywidget.AnyWidget):
                 self._thread = None
                 return
             self._refresh()
+            self._tell_pressed()
+
+    def _tell_pressed(self) -> None:
+        if self._actions:
+            held = self._holding()
+            self.pressed = [name for name in self._actions if name in held]  # told only when it has changed
 
     def _pause(self) -> float:
         """Seconds to the next frame: nbval bears about a thousand messages a cell, and a page as many as it shows."""

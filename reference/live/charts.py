@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from reference.live.palette import PARTITIONS
 from reference.live.series import Series
@@ -99,9 +101,21 @@ def _plot(snapshot: Snapshot, frame: Frame, series: Sequence[Series], styles: Se
         yield label(frame.x + _AXIS - 6, y + 3.5, f"{top * share:,g}", fill="soft", size=10.5, anchor="end")
     yield from _faults(snapshot, frame)
     for one, (stroke, width, dash) in zip(series, styles, strict=True):
-        points = frame.through(one.points, top=top)
-        if points:
+        for piece in _pieces(one):
+            points = frame.through(piece, top=top)
             yield Line(points if len(points) > 2 else points * 2, stroke, width, dash)
+
+
+def _pieces(series: Series) -> Iterator[Sequence[tuple[float, float]]]:
+    """What is one line: nothing is drawn through a gap."""
+    first = 0
+    for i, ((before, _), (after, _)) in enumerate(pairwise(series.points), 1):
+        at = bisect_left(series.gaps, before)
+        if at < len(series.gaps) and series.gaps[at] <= after:
+            yield series.points[first:i]
+            first = i
+    if series.points:
+        yield series.points[first:]
 
 
 def _faults(snapshot: Snapshot, frame: Frame) -> Iterator[Line]:

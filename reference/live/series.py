@@ -23,10 +23,11 @@ Queue = tuple[str, int | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line: (seconds since the start, value) in time order."""
+    """A line: (seconds since the start, value) in time order. At the seconds in ``gaps`` nobody knew the value."""
 
     name: str
     points: tuple[tuple[float, float], ...]
+    gaps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Timeline:
         self._repeats = {name: Bins(largest, kept=self._kept) for name in _REPEATS}
         self._depths: dict[Queue, Bins] = {}
         self._now: dict[Queue, float] = {}
+        self._unknown: dict[str, Bins] = {}  # by group: when it could not be sampled
         self._faults: list[Fault] = []
 
     def add(self, record: Record) -> None:
@@ -62,8 +64,8 @@ class Timeline:
         elif op == "lag":
             if record.value is not None:
                 self._lag((record.group, record.partition), int(at // GRAIN_S), record.value)
-            elif record.phase == "fail":  # nobody knows any more how far the group is behind
-                self._now = {queue: depth for queue, depth in self._now.items() if queue[0] != record.group}
+            elif record.phase == "fail":
+                self._nobody_knows(record.group, int(at // GRAIN_S))
         elif op == "fault" and record.phase != "invoke":
             self._faults = [*self._faults, Fault(note=record.note, at=round(at, 3))][-_MOST_FAULTS:]
 
@@ -82,10 +84,13 @@ class Timeline:
         return tuple(fault for fault in self._faults if fault.at >= span[0])
 
     def lag(self, span: tuple[float, float]) -> tuple[Series, ...]:
-        """The deepest sample of each bin, a line per partition, and per group if there are several."""
+        """The deepest sample of each bin, a line per partition, and per group if there are several, gaps with them."""
         several = len({group for group, _ in self._depths}) > 1
         queues = sorted(self._depths, key=lambda q: (q[0], -1 if q[1] is None else q[1]))
-        return tuple(Series(name=_name(*queue, several), points=self._line(queue, span)) for queue in queues)
+        gaps = {group: tuple(at for at, _ in when.points(span, bins=_FINE)) for group, when in self._unknown.items()}
+        return tuple(
+            Series(name=_name(*queue, several), points=self._line(queue, span), gaps=gaps.get(queue[0], ())) for queue in queues
+        )
 
     def _line(self, queue: Queue, span: tuple[float, float]) -> tuple[tuple[float, float], ...]:
         """It ends where the queue is now, and not at the deepest of its last bin."""
@@ -114,6 +119,13 @@ class Timeline:
             depths = self._depths[queue] = Bins(largest, kept=self._kept)
         depths.add(grain, value)
         self._now[queue] = value
+
+    def _nobody_knows(self, group: str, grain: int) -> None:
+        """Any more, how far the group is behind."""
+        self._now = {queue: depth for queue, depth in self._now.items() if queue[0] != group}
+        if group not in self._unknown:
+            self._unknown[group] = Bins(largest, kept=self._kept)
+        self._unknown[group].add(grain, 1)
 
 
 def _name(group: str, partition: int | None, several: bool) -> str:

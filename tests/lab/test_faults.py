@@ -94,15 +94,21 @@ def test_a_paused_consumer_is_on_the_board_too(lab: Lab) -> None:
 def test_buttons_do_what_their_names_say(lab: Lab) -> None:
     """Pressed on a board, each is recorded once, by the board; what is left broken is mended."""
     buttons = lab.faults.buttons("freeze postgres", "thaw postgres", "kill postgres", "pause consumer", "resume consumer")
-    with Board(lab.history, faults=buttons) as board:
+    held = lab.faults.holding
+    with Board(lab.history, faults=buttons, holding=held) as board:
         board.press("freeze postgres")
-        assert state_of("postgres") == "frozen"
+        assert (state_of("postgres"), held()) == ("frozen", {"freeze postgres"})
         board.press("thaw postgres")
+        assert held() == set()
         board.press("kill postgres")
-        assert state_of("postgres") == "failed"
+        assert (state_of("postgres"), held()) == ("failed", {"kill postgres"})
+        board.press("thaw postgres")  # which does not run: an error, on the board
+        board.press("pause consumer")
+        assert held() == {"kill postgres", "pause consumer"}
+        board.press("resume consumer")
         lab.faults.mend()
-        assert state_of("postgres") == "ready"
-    assert notes(lab) == ["freeze postgres", "thaw postgres", "kill postgres"]
+        assert (state_of("postgres"), held()) == ("ready", set())
+    assert [note for note in notes(lab) if "failed" not in note] == [*list(buttons)[:3], "thaw postgres", *list(buttons)[3:]]
 
 
 def test_somebody_elses_service_is_said_to_be(guest: Lab) -> None:

@@ -200,6 +200,18 @@ def test_a_click_is_done_and_recorded() -> None:
     assert ([fault.note for fault in board.snapshot().data.faults], done) == (["kill relay"], [1])
 
 
+def test_a_fault_that_holds_looks_pressed(eventually: Callable[..., None]) -> None:
+    """From when it was done, by a click or by a line of code, until it holds no longer; one without a button has none."""
+    held = set[str]()
+    faults = {"freeze": lambda: held.add("freeze"), "thaw": held.clear}
+    with Board(History(), hz=200, faults=faults, holding=lambda: held) as board:
+        board._handle_custom_msg({"fault": "freeze"}, [])
+        eventually(lambda: board.pressed == ["freeze"])
+        held.add("kill")
+        board._handle_custom_msg({"fault": "thaw"}, [])
+        eventually(lambda: board.pressed == [])
+
+
 def test_a_failing_fault_is_told() -> None:
     """A fault that cannot be done does not stop the board; why is on the time axis."""
     with Board(History(), faults={"stop broker": lambda: 1 / 0}) as board:

@@ -66,7 +66,7 @@ def put(page: Page, board: Told, *, paper: str = "", canvas: bool = True) -> lis
     """Show the board; returns the list in which errors of the page collect."""
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    state = {"whole": board._everything(), "title": board.title, "faults": board.faults, "palettes": board.palettes}
+    state = {name: getattr(board, name) for name in ("title", "faults", "pressed", "palettes")} | {"whole": board._everything()}
     theme = f";--jp-layout-color0:{paper}" if paper else ""
     page.set_content(PAGE.format(css=board._css, paper=theme, state=json.dumps(state), script=json.dumps(board._esm)))
     page.locator(".eda-board .banner[data-verdict]").wait_for()
@@ -253,6 +253,17 @@ def test_a_strip_that_cannot_get_smaller_is_pushed_sideways(page: Page, make_ord
     assert box.evaluate("box => box.scrollLeft") > 100
     story = page.locator(".story").bounding_box() or {"x": 0, "width": 0}
     assert 0 <= story["x"] <= story["x"] + story["width"] <= 390
+
+
+def test_a_button_whose_fault_holds_looks_pressed(page: Page, history: History) -> None:
+    """It is told to whoever hears the page, and stands out for whoever sees it; the others do not."""
+    board = Told(history, faults={"pause": lambda: None, "resume": lambda: None}, holding=lambda: {"pause"}).inside()
+    board.frame()
+    board._tell_pressed()
+    put(page, board)
+    assert page.locator("[aria-pressed]").all_inner_texts() == ["pause"]
+    grounds = page.locator(".faults button").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    assert grounds[0] != grounds[1] == "rgb(255, 255, 255)"
 
 
 def test_counts_stay_in_their_box(page: Page, make_orders: Callable[..., list[Record]]) -> None:

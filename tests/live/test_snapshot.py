@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from reference.evidence.checker import check
 from reference.evidence.checker.checker import STORY
 from reference.evidence.history import History, Record
+from reference.live import charts
 from reference.live.bins import GRAIN_S, Bins, largest, step, total
 from reference.live.composer import Composer, Layout
 from reference.live.following import Following, News
 from reference.live.lanes import GAP, SLOTS
+from reference.live.palette import PARTITIONS
 from reference.live.picture import svg
 from reference.live.scene import PANELS
+from reference.live.shapes import Line
 from reference.live.snapshot import Sampler, Snapshot, State, snapshot
 
 Make = Callable[..., list[Record]]
@@ -276,6 +279,21 @@ def test_a_lag_that_nobody_could_sample_is_not_the_last_one(make_orders: Make) -
     shots = [snapshot([*make_orders(6), *more]) for more in ([deep], [deep, away], [deep, away, back])]
     assert [shot.lag_now for shot in shots] == [89, None, 2]
     assert ["deepest now unknown · worst 89" in svg(shot, ["lag"]) for shot in shots] == [False, True, False]
+
+
+def test_nothing_is_drawn_through_a_gap() -> None:
+    """While a broker was away nobody knew the lag: each group's lines stop at its own failed sample, and begin again."""
+    queues = [("away", 0), ("away", 1), ("there", 0)]
+    records = [Record(op="lag", group=group, partition=p, value=4.0, at=100.0 + at) for at in (0, 1, 5, 6) for group, p in queues]
+    failed = [Record(op="lag", phase="fail", group="away", at=100.0 + at) for at in (2, 4)]
+    shot = snapshot(sorted([*records, *failed], key=lambda record: record.at))
+    assert [len(line.gaps) for line in shot.lag] == [2, 2, 0]
+    frame = charts.Frame(0, 0, 600, 100, shot.span)
+    drawn = [shape for shape in charts.lag(shot, frame, title_y=0) if isinstance(shape, Line) and shape.stroke in PARTITIONS]
+    spans = [(shape.points[0], shape.points[-2]) for shape in drawn]
+    before, after = (frame.at(0), frame.at(1)), (frame.at(5), frame.at(6))
+    assert [(left, right) for left, right in spans] == [pytest.approx(one, abs=5) for one in
+                                                        (before, after, before, after, (frame.at(0), frame.at(6)))]  # fmt: skip
 
 
 def test_what_may_still_be_explained_is_no_alarm(make_orders: Make) -> None:
