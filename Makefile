@@ -36,7 +36,7 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
-test coverage: export FOR_TESTS := 1
+test coverage bench: export FOR_TESTS := 1
 test: lint
 	@$(PYTEST) </dev/null
 
@@ -54,7 +54,7 @@ docs: setup
 	@$(BIN)/python docs/build.py && $(BIN)/python docs/settings.py
 
 bench: setup
-	@$(BIN)/eda bench relay && $(BIN)/eda bench latency && $(BIN)/eda bench brokers && $(BIN)/eda bench checker
+	@$(BIN)/eda bench relay && $(BIN)/eda bench latency && $(BIN)/eda bench brokers && $(BIN)/eda bench checker && $(BIN)/eda bench board
 
 # What was installed and downloaded stays: rm -rf .venv .eda for those.
 clean: down

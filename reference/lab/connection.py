@@ -1,7 +1,8 @@
 """The learner's own connection: made anew where it was lost, or left stranded by an interrupt.
 
 Ctrl-C, or JupyterLab's stop button, strikes between any two steps of psycopg. What it leaves behind is then neither closed nor
-broken, and yet refuses every command for ever. Killed at any line: Postgres rolls back what was not committed.
+broken, and yet refuses every command for ever, or keeps open a transaction that nobody is in any more. Killed at any line:
+Postgres rolls back what was not committed.
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ class OwnConnection:
         self._dsn = dsn
         self._renewing = threading.Lock()
         self._conn = self._connected()
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Whoever worked on it was broken off in the middle: the next who asks is given another one."""
+        self._abandoned = True
 
     def usable(self) -> psycopg.Connection[Any]:
         """The same one as long as it is in order, in a transaction or not. Raises :class:`psycopg.OperationalError`."""
         with self._renewing:
-            if self._conn.closed or _is_stranded(self._conn):
+            if self._is_lost():
                 self._renew()
             return self._conn
 
@@ -39,14 +45,17 @@ class OwnConnection:
         Raises :class:`psycopg.OperationalError`.
         """
         with self._renewing:
-            if self._conn.closed or _is_stranded(self._conn) or self._conn.info.transaction_status in OPEN:
+            if self._is_lost() or self._conn.info.transaction_status in OPEN:
                 self._renew()
             return self._conn
 
     def _renew(self) -> None:
         """The old one is closed first: it may hold locks that the new one waits for."""
         self._conn.close()
-        self._conn = self._connected()
+        self._conn, self._abandoned = self._connected(), False
+
+    def _is_lost(self) -> bool:
+        return self._abandoned or self._conn.closed or _is_stranded(self._conn)
 
     def _connected(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self._dsn, autocommit=True)

@@ -175,7 +175,11 @@ class Lab:
 
         So does a Postgres that is taken away; the next change waits until it answers. Raises :class:`TimeoutError`.
         """
-        Customers(lambda: self.conn, self._experiment).write(way, orders=orders, changes=changes, fault=fault)
+        try:
+            Customers(lambda: self.conn, self._experiment).write(way, orders=orders, changes=changes, fault=fault)
+        except BaseException:  # an interrupt, say: it may have left a transaction open, and psycopg's count of them wrong
+            self._own.abandon()
+            raise
 
     def backlog(self, *, orders: int = 20, changes: int = 10) -> None:
         """Committed events waiting in the outbox, and nobody yet to carry them."""

@@ -6,12 +6,13 @@ import os
 import random
 import socket
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 import psutil
 
 from reference.stack.errors import StackError
 
-__all__ = ["assign", "is_free", "owner", "spare"]
+__all__ = ["assign", "is_free", "listener", "owner", "spare"]
 
 # Below the range the kernel takes outgoing ports from, so that nobody's connection sits on one before we bind it.
 SPARE = range(20_000, 32_000)
@@ -47,13 +48,19 @@ def is_free(port: int) -> bool:
 
 def owner(port: int) -> str:
     """The name and pid of whoever listens there, as far as this user may know."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    except psutil.Error:
-        pass
+    with suppress(psutil.Error):
+        if pid := listener(port):
+            return f"{psutil.Process(pid).name()} (pid {pid})"
     return "another process"
+
+
+def listener(port: int) -> int:
+    """The pid of whoever listens there; zero where nobody does, and where this user may not know. Looks at every process."""
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                return connection.pid or 0
+    return 0
 
 
 def spare(avoid: Collection[int] = ()) -> int:

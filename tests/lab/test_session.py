@@ -16,25 +16,29 @@ import pytest
 from reference.lab import Lab
 from reference.stack import Endpoints
 
-PATIENCE_S = 120.0
+PATIENCE_S = 120.0  # for each step
 INTERRUPTS = 8
-# Every line is said when what it tells of is over, so that who reads along knows where the child is.
+# Every line is said when what it tells of is over, so that who reads along knows where the child is. One that hangs says where.
 CHILD = """
-import sys
+import faulthandler, sys
+def say(*words):
+    print(*words, flush=True)
+    faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+say("started")
 from reference.lab import Lab
 lab = Lab.open(2, docked=False)
-print("address", lab.dsn, flush=True)
+say("address", lab.dsn)
 for _ in range(int(sys.argv[1])):
     lab.begin()
-    print("begun", flush=True)
+    say("begun")
     try:
         lab.backlog(orders=20, changes=100)
     except KeyboardInterrupt:
         pass
-    print("over", flush=True)
+    say("over")
 lab.begin()
 lab.backlog(orders=3, changes=2)
-print("committed", lab.judge().acknowledged, lab.count("outbox"), flush=True)
+say("committed", lab.judge().acknowledged, lab.count("outbox"))
 """
 
 
@@ -45,26 +49,26 @@ def lab(stack: Endpoints) -> Lab:
 
 @pytest.fixture
 def child(stack: Endpoints) -> Iterator[subprocess.Popen[str]]:
-    """A learner's kernel; one that hangs is ended, and then says nothing more."""
-    command = [sys.executable, "-c", CHILD, str(INTERRUPTS)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        patience = threading.Timer(PATIENCE_S, process.kill)
-        patience.start()
+    """A learner's kernel; one that hangs at a step ends, and says where."""
+    command = [sys.executable, "-c", CHILD, str(INTERRUPTS), str(PATIENCE_S)]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, **streams, text=True) as process:
         try:
             yield process
         finally:
-            patience.cancel()
             process.kill()
 
 
 def said(child: subprocess.Popen[str], word: str) -> list[str]:
     """What follows ``word`` on the next line that begins with it."""
     assert child.stdout is not None
+    before = list[str]()
     for line in child.stdout:
-        first, *rest = line.split()
+        first, *rest = line.split() or [""]
         if first == word:
             return rest
-    pytest.fail(f"the child ended, or hung, before it said {word!r}")
+        before.append(line)
+    pytest.fail(f"the child ended, or hung, before it said {word!r}: {''.join(before)}")
 
 
 def test_an_interrupted_lab_goes_on(child: subprocess.Popen[str], eventually: Callable[..., Any]) -> None:
@@ -93,6 +97,21 @@ def test_a_stranded_connection_is_made_anew(lab: Lab) -> None:
         assert (stranded.closed, lab.conn.closed) == (True, False)
     lab.backlog(orders=2, changes=2)
     assert lab.judge().acknowledged == 4
+
+
+def test_a_broken_off_transaction_takes_nothing_with_it(lab: Lab) -> None:
+    """Whatever an interrupt has left of it, open or half counted: what is written next is committed."""
+
+    def interrupted(conn: psycopg.Connection[Any], *_: object) -> None:
+        conn.execute("BEGIN")
+        conn._num_transactions += 1
+        raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        lab.write(interrupted)
+    lab.backlog(orders=2, changes=2)
+    with psycopg.connect(lab.dsn) as looking:
+        assert looking.execute("SELECT count(*) FROM outbox").fetchone() == (4,)
 
 
 def test_a_connection_that_works_is_left_alone(lab: Lab, eventually: Callable[..., Any]) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from reference.evidence.chromium import OPEN, chromium
+from reference.evidence.progress import progress
 from reference.stack import Endpoints, StackError, ports
 from reference.stack.jupyter import launch
 from reference.stack.step import dying_with_parent
@@ -61,15 +62,19 @@ def measure(running: Endpoints, *, seconds: float = 10.0) -> dict[str, Any]:
     ``throughput`` is what a consumer beside the board keeps of its events a second. Each phase takes ``seconds``. Raises
     :class:`StackError` when JupyterLab, Playwright or a browser is missing.
     """
-    with _notebook(running, [cell.format(seconds=seconds) for cell in CELLS]) as page:
+    with progress(6, label="board") as done, _notebook(running, [cell.format(seconds=seconds) for cell in CELLS]) as page:
+        done(1)
         page.evaluate(WATCH)
         for cell in (0, 1, 2):
             page.evaluate(RUN, cell)
+            done(1)
         time.sleep(seconds)  # the measurement itself: nothing runs
         page.evaluate(RUN, 3)
         told, painted = _printed(page, 3), page.evaluate("window.painted")
+        done(1)
         page.evaluate(RUN, 4)
         beside = _printed(page, 4)
+        done(1)
     return _figures(told, painted) | {"throughput": beside}
 
 
