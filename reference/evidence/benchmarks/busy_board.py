@@ -24,7 +24,7 @@ MARKS: Final = 5_000
 RATE: Final = 100  # events a second
 LAG_S: Final = 0.125
 LAB: Final = 90  # of which nobody else uses the database
-EVENTS: Final = (20, 100)  # orders, and changes of each
+EVENTS: Final = (20, 400)  # orders, and changes of each
 PAIRS: Final = 5
 
 
