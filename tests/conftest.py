@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import structlog
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from reference.brokers.kafka.address import KafkaAddress
@@ -21,6 +22,11 @@ from reference.stack import Endpoints, kill, up
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(autouse=True)

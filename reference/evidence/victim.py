@@ -165,11 +165,13 @@ def write_twice(
     broker: Annotated[str, typer.Option(envvar="EDA_KAFKA_URL")],
     topic: str,
     history: Path,
+    kill: Annotated[str, typer.Option(help="committed:NTH: after that commit, before its event is published")] = "",
     seed: int = 0,
 ) -> None:
     """The control: amend orders and publish each event straight after its commit, without an outbox, until killed."""
     _log_little()
     draw, stop, told = random.Random(seed), stop_on_signal(), History(path=history)
+    _, at = _doom(kill)
     with psycopg.connect(dsn, autocommit=True) as conn, connect(broker) as inner, RecordingBroker(inner, told) as target:
 
         def change(conn: psycopg.Connection[Any]) -> Event:
@@ -179,7 +181,7 @@ def write_twice(
             target.publish([Message(topic, event.key, event.to_value(), event.to_headers())])
 
         while not stop.is_set():
-            commit_then_publish(conn, change, publish, lambda: None)
+            commit_then_publish(conn, change, publish, partial(at, "committed"))
 
 
 def book(name: str, conn: psycopg.Connection[Any], event: Event, *, shows: bool = False) -> None:

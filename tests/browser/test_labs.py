@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,9 +71,19 @@ def lab(request: pytest.FixtureRequest, chromium: Browser, jupyterlab: Launch) -
 
 
 @pytest.fixture
-def soon(eventually: Callable[..., None]) -> Callable[..., None]:
-    """``soon(condition)``: as ``eventually``, with the time that a page takes on a busy machine."""
-    return partial(eventually, within_s=WAIT_S)
+def soon(lab: Run, eventually: Callable[..., None], screenshots: Path) -> Callable[..., None]:
+    """``soon(condition)``: as ``eventually``, with the time that a page takes on a busy machine; or it says how it looks."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        try:
+            eventually(condition, within_s=WAIT_S)
+        except AssertionError as error:
+            picture = screenshots / f"{Path(lab.notebook.path).stem}-in-vain.png"
+            lab.notebook.page.screenshot(path=picture)
+            error.add_note(f"{picture}; red: {lab.notebook.alarms()}; on the console: {lab.notebook.complaints}")
+            raise
+
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +167,7 @@ def test_faults_are_pressed_while_the_cell_runs(lab: Run, screenshots: Path, soo
 
     The cell is stopped then, and ends with its board at rest.
     """
-    notebook, play = lab.notebook, next(cell for cell in lab.cells if PLAY.search(cell.source))
+    notebook, play = lab.notebook, next(cell for cell in lab.cells if cell.is_code and PLAY.search(cell.source))
     board = play.index
     notebook.run(board, PLAY.sub("lab.play(seconds=1800", play.source))
     soon(lambda: notebook.docked.get_by_role("button").count())

@@ -48,7 +48,7 @@ def states(shown: Snapshot) -> list[State]:
     return [mark.state for lane in shown.lanes for mark in lane.marks]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(RECORDS)
 def test_any_history_gets_the_checkers_verdict(records: list[Record]) -> None:
     """The verdict shown is the one that check() gives, id by id."""
@@ -62,7 +62,7 @@ def test_wild_histories_get_the_checkers_verdict(seed: int, make_wild: Make) -> 
     assert snapshot(records).verdict == check(records)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(RECORDS, st.lists(st.integers(0, 40), max_size=6))
 def test_bit_by_bit_equals_all_at_once(records: list[Record], cuts: list[int]) -> None:
     """Looking at a growing history many times ends in the same snapshot as looking once."""

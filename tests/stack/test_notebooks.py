@@ -23,7 +23,7 @@ def test_a_kernel_inherits_the_addresses(tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[cell])
     path = ROOT / "tests" / "stack" / f".{tmp_path.name}.ipynb"
     nbformat.write(notebook, path)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EDA_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("EDA_", "PYTEST_"))}
     words = [sys.executable, "-m", "pytest", "--nbval-sanitize-with=/dev/null", "-p", "no:cacheprovider", "-q", str(path)]
     try:
         said = subprocess.run(words, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)

@@ -62,8 +62,7 @@ def measure(running: Endpoints, *, seconds: float = 10.0) -> dict[str, Any]:
     ``throughput`` is what a consumer beside the board keeps of its events a second. Each phase takes ``seconds``. Raises
     :class:`StackError` when JupyterLab, Playwright or a browser is missing.
     """
-    with progress(6, label="board") as done, _notebook(running, [cell.format(seconds=seconds) for cell in CELLS]) as page:
-        done(1)
+    with _notebook(running, [cell.format(seconds=seconds) for cell in CELLS]) as page, progress(5, label="board") as done:
         page.evaluate(WATCH)
         for cell in (0, 1, 2):
             page.evaluate(RUN, cell)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.evidence.faults.proxy.kafka import Renaming, wire
@@ -128,7 +128,6 @@ def framed(body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-@settings(deadline=None)
 @given(st.lists(BODIES.map(b"".join), max_size=5), st.randoms(use_true_random=False))
 def test_an_address_is_written_over_wherever_the_stream_is_cut(bodies: list[bytes], cuts: random.Random) -> None:
     """Within each answer, and nowhere across two; and no answer's end waits for the next one's beginning."""
