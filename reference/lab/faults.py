@@ -6,7 +6,9 @@ so until ``eda up``, or the next lab that is opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from reference.evidence.faults.services import Way
 from reference.evidence.history import History, Record
 from reference.lab.pausing import Pause
 from reference.lab.progress import progress
-from reference.stack import is_ours, up
+from reference.stack import StackError, is_ours, up
 from reference.stack.catalog import SERVICES
 
 __all__ = ["LabFaults"]
@@ -34,40 +36,44 @@ class LabFaults:
     def __init__(self, history: Callable[[], History], pause: Pause) -> None:
         self._history, self._pause = history, pause
         self._broken: dict[str, str] = {}  # service -> kill or freeze
+        self._one_at_a_time = threading.RLock()  # buttons have threads of their own
 
     def kill(self, service: str) -> None:
         """SIGKILL to ``kafka``, ``rabbitmq``, ``pubsub`` or ``postgres``, which stays down until :meth:`restart`.
 
         Raises :class:`~reference.stack.StackError`, as the others do, when it does not run or is somebody else's.
         """
-        services.kill(service, history=self._history())
-        self._note("kill", service)
+        with self._breaking("kill", service):
+            services.kill(service, history=self._history())
 
     def restart(self, service: str, *, mode: Way = "kill") -> float:
         """Take it down and bring it back; the seconds until it answered are returned. The lab's own connection mends itself."""
-        with progress(f"restarting {service}"):
-            seconds = services.restart(service, mode=mode, history=self._history())
-        self._note("restart", service)
-        return seconds
+        with self._breaking("restart", service), progress(f"restarting {service}"):
+            return services.restart(service, mode=mode, history=self._history())
 
     def freeze(self, service: str) -> None:
         """It stands still with its connections open, until :meth:`thaw`."""
-        services.freeze(service, history=self._history())
-        self._note("freeze", service)
+        with self._breaking("freeze", service):
+            services.freeze(service, history=self._history())
 
     def thaw(self, service: str) -> None:
-        services.thaw(service, history=self._history())
-        self._note("thaw", service)
+        with self._breaking("thaw", service):
+            services.thaw(service, history=self._history())
 
     def mend(self) -> None:
         """Bring back, and wait for, every service that was broken here; no change where none was."""
-        if self._broken:
-            with progress(f"bringing back {', '.join(sorted(self._broken))}"):
-                up(list(self._broken))
-            self._broken.clear()
+        with self._one_at_a_time:
+            if self._broken:
+                with progress(f"bringing back {', '.join(sorted(self._broken))}"):
+                    up(list(self._broken))
+                self._broken.clear()
+
+    def came_back(self, service: str) -> None:
+        """Somebody else has started it, and it answers."""
+        self._broken.pop(service, None)
 
     def holding(self) -> set[str]:
-        """What was done by hand and still holds, by the names of its buttons: ``kill kafka`` until it was brought back."""
+        """What was done by hand and still holds, by the names of its buttons: ``kill kafka`` until the lab brought it back."""
         paused = {"pause consumer"} if self._pause.is_closed else set()
         return paused | {f"{verb} {service}" for service, verb in list(self._broken.items())}
 
@@ -101,11 +107,26 @@ class LabFaults:
 
     def _press(self, verb: str, service: str) -> None:
         """What a button does: the board itself has recorded that it was pressed."""
-        VERBS[verb](service)
-        self._note(verb, service)
+        with self._breaking(verb, service):
+            VERBS[verb](service)
 
-    def _note(self, verb: str, service: str) -> None:
-        if verb in {"kill", "freeze"}:
-            self._broken[service] = verb
-        elif verb == "restart" or self._broken.get(service) == "freeze":  # what was killed does not come back by thawing
-            self._broken.pop(service, None)
+    @contextmanager
+    def _breaking(self, verb: str, service: str) -> Iterator[None]:
+        """What is broken is noted before it breaks: an interrupt in between leaves something to mend, and not nothing.
+
+        A kill or freeze that is refused has broken nothing; a restart that fails has.
+        """
+        with self._one_at_a_time:
+            before = self._broken.get(service)
+            if verb != "thaw":
+                self._broken[service] = "freeze" if verb == "freeze" else "kill"
+            try:
+                yield
+            except StackError:
+                if verb != "restart" or not is_ours(service):
+                    self._broken.pop(service, None)
+                    if before:
+                        self._broken[service] = before
+                raise
+            if verb == "restart" or (verb == "thaw" and before == "freeze"):  # what was killed does not come back by thawing
+                self._broken.pop(service, None)

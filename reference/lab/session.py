@@ -123,6 +123,7 @@ class Lab:
         before = self._inner, self.broker_url
         with progress(f"starting {broker}"):
             url: str = getattr(up([broker]), broker)
+            self.faults.came_back(broker)
         with connect(url) as inner:
             try:
                 self._inner, self.broker_url = inner, url

@@ -179,8 +179,10 @@ function makeButtons(model, root) {
     const button = element("button", row, { type: "button", textContent: name, onclick: () => model.send({ fault: name }) });
     button.draw = (live) => {
       button.disabled = !live;
-      if (live && model.get("pressed").includes(name)) button.setAttribute("aria-pressed", "true");
-      else button.removeAttribute("aria-pressed");
+      const holds = live && model.get("pressed").includes(name);
+      button.classList.toggle("holds", holds);
+      if (holds) button.setAttribute("aria-description", "holds"); // no toggle: a second press does not mend it
+      else button.removeAttribute("aria-description");
     };
     return button;
   });

@@ -184,9 +184,15 @@ class Board(anywidget.AnyWidget):
             self._tell_pressed()
 
     def _tell_pressed(self) -> None:
-        if self._actions:
+        if not self._actions:
+            return
+        try:
             held = self._holding()
-            self.pressed = [name for name in self._actions if name in held]  # told only when it has changed
+        except Exception as error:  # somebody else's, and not worth the board: told once, and not asked again
+            self._holding = tuple
+            self._history.add(Record(op="fault", phase="fail", note=f"what holds cannot be told: {error}"))
+            return
+        self.pressed = [name for name in self._actions if name in held]  # sent only when it has changed
 
     def _pause(self) -> float:
         """Seconds to the next frame: nbval bears about a thousand messages a cell, and a page as many as it shows."""

@@ -103,7 +103,12 @@ def _plot(snapshot: Snapshot, frame: Frame, series: Sequence[Series], styles: Se
     for one, (stroke, width, dash) in zip(series, styles, strict=True):
         for piece in _pieces(one):
             points = frame.through(piece, top=top)
-            yield Line(points if len(points) > 2 else points * 2, stroke, width, dash)
+            yield Line(points if len(points) > 2 else _dot(*points), stroke, width, dash)
+
+
+def _dot(x: float, y: float) -> tuple[float, ...]:
+    """A line to be seen, where there is one point alone."""
+    return (round(x - 1.5, 1), y, round(x + 1.5, 1), y)
 
 
 def _pieces(series: Series) -> Iterator[Sequence[tuple[float, float]]]:

@@ -87,10 +87,14 @@ class Timeline:
         """The deepest sample of each bin, a line per partition, and per group if there are several, gaps with them."""
         several = len({group for group, _ in self._depths}) > 1
         queues = sorted(self._depths, key=lambda q: (q[0], -1 if q[1] is None else q[1]))
-        gaps = {group: tuple(at for at, _ in when.points(span, bins=_FINE)) for group, when in self._unknown.items()}
-        return tuple(
-            Series(name=_name(*queue, several), points=self._line(queue, span), gaps=gaps.get(queue[0], ())) for queue in queues
-        )
+        unknown = {group: when.points(span, bins=_FINE) for group, when in self._unknown.items()}
+        found = list[Series]()
+        for queue in queues:
+            points = self._line(queue, span)
+            known = {at for at, _ in points}  # one sample that failed beside others that did not tears no hole
+            gaps = tuple(at for at, _ in unknown.get(queue[0], ()) if at not in known)
+            found.append(Series(name=_name(*queue, several), points=points, gaps=gaps))
+        return tuple(found)
 
     def _line(self, queue: Queue, span: tuple[float, float]) -> tuple[tuple[float, float], ...]:
         """It ends where the queue is now, and not at the deepest of its last bin."""

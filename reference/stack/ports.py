@@ -12,10 +12,11 @@ import psutil
 
 from reference.stack.errors import StackError
 
-__all__ = ["assign", "is_free", "listener", "owner", "spare"]
+__all__ = ["assign", "is_free", "listeners", "owner", "spare"]
 
 # Below the range the kernel takes outgoing ports from, so that nobody's connection sits on one before we bind it.
 SPARE = range(20_000, 32_000)
+ANSWERS = {"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"}  # noqa: S104  who listens there, listens on loopback
 
 
 def assign(
@@ -49,18 +50,21 @@ def is_free(port: int) -> bool:
 def owner(port: int) -> str:
     """The name and pid of whoever listens there, as far as this user may know."""
     with suppress(psutil.Error):
-        if pid := listener(port):
+        for pid in filter(None, listeners().get(port, ())):
             return f"{psutil.Process(pid).name()} (pid {pid})"
     return "another process"
 
 
-def listener(port: int) -> int:
-    """The pid of whoever listens there; zero where nobody does, and where this user may not know. Looks at every process."""
-    with suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-                return connection.pid or 0
-    return 0
+def listeners() -> dict[int, set[int | None]]:
+    """By port, the pids of those who would answer on 127.0.0.1; ``None`` is one that this user may not see.
+
+    Looks at every process. Raises :class:`psutil.Error` where nobody may.
+    """
+    found: dict[int, set[int | None]] = {}
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.ip in ANSWERS:
+            found.setdefault(connection.laddr.port, set()).add(connection.pid)
+    return found
 
 
 def spare(avoid: Collection[int] = ()) -> int:

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from xmlrpc.client import Fault
 
+import psutil
+
 from reference.stack import ports
 from reference.stack.answering import await_answer
 from reference.stack.errors import StackError
@@ -29,6 +31,10 @@ ATTEMPTS = 3
 RARELY_S = 2.0
 
 Say = Callable[[str], None]
+
+
+class _PortLost(StackError):
+    """Another start on another port may help."""
 
 
 def start_together(services: Sequence[Service], start: Start) -> None:
@@ -61,8 +67,9 @@ class Start:
             try:
                 self._begin(service, site)
                 break
-            except StackError:
-                if not (attempts_left and self._outrun(service, site)):
+            except StackError as error:
+                lost = isinstance(error, _PortLost) or self._outrun(service, site.ports)
+                if not (attempts_left and lost):
                     raise
         self._remember(service)
         self.say(f"{service.name} is up at 127.0.0.1:{site.ports[service.name]} after {time.monotonic() - began:.1f} s")
@@ -74,32 +81,57 @@ class Start:
             program = replace(program, argv=("/usr/bin/env", *extra, *program.argv))
         with self._turn:
             self.supervisor.start(service.name, program)
+        self._await(service, service.url(ports=site.ports, password=site.password), self._looking_out(service, site.ports))
+        self._check_ports(service, site.ports)  # whoever took one may have answered in its place
+
+    def _looking_out(self, service: Service, its_ports: Mapping[str, int]) -> Callable[[], bool]:
+        """Whether it runs. Some go on without a port that they lost: to find out costs a look at every process, now and then."""
         due = time.monotonic() + RARELY_S
 
         def runs() -> bool:
-            """Some go on without the port that they lost. To find out costs a look at every process: once in a while."""
             nonlocal due
             if time.monotonic() > due:
                 due = time.monotonic() + RARELY_S
-                if self._outrun(service, site):
-                    return False
+                self._check_ports(service, its_ports)
             return self._runs(service)
 
-        self._await(service, service.url(ports=site.ports, password=site.password), runs)
+        return runs
 
-    def _outrun(self, service: Service, site: Site) -> bool:
-        """Whether somebody else took one of its ports, after we had looked and before the service did."""
-        own = {process.pid for process in family(self.supervisor.pid(service.name))}
-        return any(ports.listener(port) not in {0, *own} for port in site.ports.values() if not ports.is_free(port))
+    def _check_ports(self, service: Service, its_ports: Mapping[str, int]) -> None:
+        if self._runs(service) and self._outrun(service, its_ports):
+            raise _PortLost(f"{service.name} has lost a port to {ports.owner(its_ports[service.name])}. {self._log(service)}")
+
+    def _outrun(self, service: Service, its_ports: Mapping[str, int]) -> bool:
+        """Whether somebody else took one of its ports, after we had looked and before the service did.
+
+        Looked at twice: a socket that is opened during a look has no owner in it.
+        """
+        return all(self._seems_outrun(service, its_ports) for _ in range(2))
+
+    def _seems_outrun(self, service: Service, its_ports: Mapping[str, int]) -> bool:
+        own = family(self.supervisor.pid(service.name))
+        if not own:
+            return not all(map(ports.is_free, its_ports.values()))
+        try:
+            found = ports.listeners()
+            # Whoever may not be seen is a stranger, unless the service itself is hidden from us.
+            ours = {process.pid for process in own} | ({None} if any(map(_is_hidden, own)) else set())
+        except psutil.Error:  # nobody may look, or it has just ended
+            return False
+        return any(there and not there & ours for there in map(found.get, its_ports.values()))
 
     def _answers_again(self, service: Service) -> bool:
         """It did once. It may have been frozen since, or be about to die of something: then it has to be started."""
         self.supervisor.thaw(service.name)
+        its_ports = {name: port for name, port in self.home.ports().items() if name in service.ports}
         try:
-            self._await(service, service.url(ports=self.home.ports(), password=self.home.password(service.name)))
+            where = service.url(ports=its_ports, password=self.home.password(service.name))
+            self._await(service, where, self._looking_out(service, its_ports))
         except StackError:
-            if self._runs(service):
+            if self._runs(service) and not self._outrun(service, its_ports):
                 raise
+            return False
+        if self._outrun(service, its_ports):
             return False
         how = "moves again" if self.found[service.name] == "frozen" else "is up already"
         self.say(f"{service.name} {how} at 127.0.0.1:{self.home.ports()[service.name]}")
@@ -113,8 +145,8 @@ class Start:
             self.home.remember_ports(remembered | assigned)
             return Site(self.home, assigned, self.home.password(service.name))
 
-    def _await(self, service: Service, where: str, runs: Callable[[], bool] | None = None) -> None:
-        await_answer(service, where, hint=lambda: self._log(service), runs=runs or (lambda: self._runs(service)))
+    def _await(self, service: Service, where: str, runs: Callable[[], bool]) -> None:
+        await_answer(service, where, hint=lambda: self._log(service), runs=runs)
 
     def _runs(self, service: Service) -> bool:
         try:
@@ -132,3 +164,12 @@ class Start:
         with self._turn:
             pid = self.supervisor.states()[service.name]["pid"]
             self.home.remember_ready(self.home.ready() | {service.name: {"pid": pid, "at": time.time()}})
+
+
+def _is_hidden(process: psutil.Process) -> bool:
+    """Its sockets are not for this user to see, as Postgres' are not for a root who may not trace others."""
+    try:
+        process.num_fds()
+    except psutil.AccessDenied:
+        return True
+    return False

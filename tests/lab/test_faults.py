@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from reference.evidence.faults import services
 from reference.lab import Lab
 from reference.live.board import Board
 from reference.orders.writing import commit_with_outbox
-from reference.stack import Endpoints, PrivateStack, StackError, private_stack, status, up
+from reference.stack import Endpoints, PrivateStack, StackError, kill, private_stack, status, up
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,35 @@ def test_buttons_do_what_their_names_say(lab: Lab) -> None:
         lab.faults.mend()
         assert (state_of("postgres"), held()) == ("ready", set())
     assert [note for note in notes(lab) if "failed" not in note] == [*list(buttons)[:3], "thaw postgres", *list(buttons)[3:]]
+
+
+def test_what_breaks_half_way_is_mended_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart that is interrupted, or fails, between taking down and bringing back."""
+    for end in (KeyboardInterrupt, StackError):
+
+        def restart(service: str, end: type[BaseException] = end, **_: object) -> float:
+            kill(service)
+            raise end
+
+        with monkeypatch.context() as half:
+            half.setattr(services, "restart", restart)
+            with pytest.raises(end):
+                lab.faults.restart("postgres")
+        assert (state_of("postgres"), lab.faults.holding()) == ("failed", {"kill postgres"})
+        lab.faults.mend()
+        assert (state_of("postgres"), lab.faults.holding()) == ("ready", set())
+
+
+def test_a_click_during_mending_is_mended_or_shown(lab: Lab) -> None:
+    """A kill that is under way is waited for; one that comes later holds, and is on its button."""
+    killing = threading.Thread(target=lab.faults.buttons("kill postgres")["kill postgres"])
+    killing.start()
+    lab.faults.mend()
+    killing.join()
+    held = lab.faults.holding()
+    assert (state_of("postgres") == "failed") == bool(held)
+    lab.faults.mend()
+    assert (state_of("postgres"), lab.faults.holding()) == ("ready", set())
 
 
 def test_somebody_elses_service_is_said_to_be(guest: Lab) -> None:

@@ -261,9 +261,11 @@ def test_a_button_whose_fault_holds_looks_pressed(page: Page, history: History) 
     board.frame()
     board._tell_pressed()
     put(page, board)
-    assert page.locator("[aria-pressed]").all_inner_texts() == ["pause"]
-    grounds = page.locator(".faults button").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
-    assert grounds[0] != grounds[1] == "rgb(255, 255, 255)"
+    assert page.locator("[aria-description=holds]").all_inner_texts() == ["pause"]
+    page.get_by_role("button", name="pause").hover()  # where the mouse is after the click
+    looks = "all => all.map((one) => getComputedStyle(one)).map((style) => [style.color, style.backgroundColor])"
+    (ink, ground), (_, others) = page.locator(".faults button").evaluate_all(looks)
+    assert ground not in {ink, others}
 
 
 def test_counts_stay_in_their_box(page: Page, make_orders: Callable[..., list[Record]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reference.evidence.checker import check
 from reference.evidence.checker.checker import STORY
-from reference.evidence.history import History, Record
+from reference.evidence.history import History, Phase, Record
 from reference.live import charts
 from reference.live.bins import GRAIN_S, Bins, largest, step, total
 from reference.live.composer import Composer, Layout
@@ -294,6 +294,23 @@ def test_nothing_is_drawn_through_a_gap() -> None:
     before, after = (frame.at(0), frame.at(1)), (frame.at(5), frame.at(6))
     assert [(left, right) for left, right in spans] == [pytest.approx(one, abs=5) for one in
                                                         (before, after, before, after, (frame.at(0), frame.at(6)))]  # fmt: skip
+
+
+def test_what_is_known_between_gaps_is_seen() -> None:
+    """A sample alone is a dot, and one that failed right beside others that did not is no gap."""
+    alone = [(0, 0.0), (10, None), (20, 900.0), (30, None), (40, 0.0)]
+    beside = [(0, 1.0), (10.1, 1.0), (10.2, None), (20, 1.0)]
+
+    def drawn(samples: Sequence[tuple[float, float | None]]) -> list[tuple[float, ...]]:
+        phases: dict[bool, Phase] = {True: "fail", False: "ok"}
+        told = [(phases[v is None], v, 100.0 + at) for at, v in samples]
+        records = [Record(op="lag", phase=phase, partition=0, value=v, at=at) for phase, v, at in told]
+        shot = snapshot(records)
+        shapes = charts.lag(shot, charts.Frame(0, 0, 600, 100, shot.span), title_y=0)
+        return [shape.points for shape in shapes if isinstance(shape, Line) and shape.stroke in PARTITIONS]
+
+    assert [(round(end - start, 1), up == down) for start, up, end, down in drawn(alone)] == 3 * [(3.0, True)]
+    assert [len(points) for points in drawn(beside)] == [6]
 
 
 def test_what_may_still_be_explained_is_no_alarm(make_orders: Make) -> None:

@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -20,6 +23,7 @@ from reference.stack.accounts import SYSTEM, unprivileged
 from reference.stack.home import Home
 from reference.stack.postgres import Postgres
 from reference.stack.processes import MARK, processes, sweep
+from reference.stack.pubsub import PubSub
 from reference.stack.service import Program, Site
 
 ONLY = ["postgres"]  # the quickest, where one is enough
@@ -144,31 +148,75 @@ def test_a_remembered_port_that_was_taken_is_given_up(place: Path) -> None:
     assert said[0] == f"port {before} is taken by {psutil.Process().name()} (pid {os.getpid()}): postgres moves to {after}"
 
 
-def test_a_port_lost_while_starting_is_given_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Free when it was looked at, taken before the service came to it: the service starts on another. Too many are told."""
-    prepare, strangers = Postgres.prepare, list[socket.socket]()
-    losses = 1
+def outrun(monkeypatch: pytest.MonkeyPatch, losses: int, service: type[Postgres | PubSub], *, at: str = "127.0.0.1") -> list[int]:
+    """Somebody takes this service's port so often, each time after it was looked at and before the service did."""
+    prepare, name, lost, strangers = service.prepare, service().name, list[int](), ExitStack()
 
-    def outrun(self: Postgres, site: Site) -> Program:
+    def late(self: Any, site: Site) -> Program:
         program = prepare(self, site)
-        if len(strangers) < losses:
-            strangers.append(socket.create_server(("127.0.0.1", site.ports["postgres"])))
+        if len(lost) < losses:
+            stranger = socket.socket(socket.AF_INET6 if ":" in at else socket.AF_INET)
+            strangers.enter_context(stranger).bind((at, site.ports[name]))
+            stranger.listen()
+            lost.append(site.ports[name])
         return program
 
-    monkeypatch.setattr(Postgres, "prepare", outrun)
-    said = list[str]()
+    monkeypatch.setattr(service, "prepare", late)
+    return lost
+
+
+@pytest.mark.parametrize("service", [Postgres, PubSub])
+def test_a_port_lost_while_starting_is_given_up(
+    place: Path, monkeypatch: pytest.MonkeyPatch, service: type[Postgres | PubSub]
+) -> None:  # fmt: skip
+    """The service is started on another; also the emulator, which goes on without its port, as if nothing had happened."""
+    name, said = service().name, list[str]()
+    lost = outrun(monkeypatch, 1, service)
+    up([name], say=said.append)
+    assert said[0].startswith(f"port {lost[0]} is taken by {psutil.Process().name()} (pid {os.getpid()}): {name} moves to ")
+    assert state_of(name).is_ready
+
+
+def test_a_port_lost_too_often_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three attempts, each on another port."""
+    lost = outrun(monkeypatch, starting.ATTEMPTS, Postgres)
+    with pytest.raises(StackError, match=r"(?s)^postgres .*Address already in use"):
+        up(ONLY)
+    assert len(set(lost)) == starting.ATTEMPTS
+
+
+def test_a_listener_at_another_address_is_none_of_ours(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the service takes to answer."""
+    lost = outrun(monkeypatch, 1, Postgres, at="127.0.0.2")
+    probe, until = Postgres.probe, time.monotonic() + 3 * starting.RARELY_S
+
+    def slow(self: Postgres, url: str) -> None:
+        probe(self, url)
+        if time.monotonic() < until:
+            raise OSError("not yet")
+
+    monkeypatch.setattr(Postgres, "probe", slow)
+    up(ONLY)
+    assert Home.open(place).ports()["postgres"] == lost[0]
+
+
+def test_who_answers_in_its_place_is_noticed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another home's emulator, which lets everybody in: the one that has lost its port to it is started on another."""
+    up(["pubsub"])
+    theirs, assign = Home.open(place).ports(), ports.assign
+    outdated = [theirs]  # as it looked a moment ago
+
+    def assigned(*words: Any, **more: Any) -> dict[str, int]:
+        return outdated.pop() if outdated else assign(*words, **more)
+
+    monkeypatch.setattr(starting.ports, "assign", assigned)
+    other = Path(tempfile.mkdtemp(prefix="eda-test-"))
     try:
-        up(ONLY, say=said.append)
-        lost = strangers[0].getsockname()[1]
-        assert said[0].startswith(f"port {lost} is taken by {psutil.Process().name()} (pid {os.getpid()}): postgres moves to ")
-        assert state_of("postgres").is_ready
-        down()
-        losses += starting.ATTEMPTS
-        with pytest.raises(StackError, match=r"(?s)^postgres stopped while it was starting\..*Address already in use"):
-            up(ONLY)
+        up(["pubsub"], home=other)
+        assert Home.open(other).ports() != theirs
+        assert state_of("pubsub").is_ready
     finally:
-        for stranger in strangers:
-            stranger.close()
+        erase(home=other)
 
 
 def test_a_service_that_dies_is_reported_with_its_last_words(place: Path) -> None:
