@@ -129,6 +129,7 @@ class Board(anywidget.AnyWidget):
         with self._lock:
             self._tell_whole(settled=settled)
             self._telling.rest()
+        self.pressed = []
 
     def _start(self) -> None:
         with self._lock:

@@ -210,6 +210,9 @@ def test_a_fault_that_holds_looks_pressed(eventually: Callable[..., None]) -> No
         held.add("kill")
         board._handle_custom_msg({"fault": "thaw"}, [])
         eventually(lambda: board.pressed == [])
+        board._handle_custom_msg({"fault": "freeze"}, [])
+        eventually(lambda: board.pressed == ["freeze"])
+    assert board.pressed == []  # at rest nothing can be pressed
 
 
 def test_a_failing_fault_is_told() -> None:
