@@ -84,7 +84,7 @@ def freeze(pid: int) -> list[psutil.Process]:
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
             frozen[process.pid] = process
-        _await(fresh, lambda process: _status(process) in {psutil.STATUS_STOPPED, "", psutil.STATUS_ZOMBIE}, "stand still")
+        _await(fresh, _stands_still, "stand still")
     return list(frozen.values())
 
 
@@ -132,6 +132,17 @@ def _status(process: psutil.Process) -> str:
         return process.status() if process.is_running() else ""
     except psutil.NoSuchProcess:
         return ""
+
+
+def _stands_still(process: psutil.Process) -> bool:
+    """Every thread of it: the first may, while another is still at work on another core."""
+    if _status(process) not in {psutil.STATUS_STOPPED, "", psutil.STATUS_ZOMBIE}:
+        return False
+    try:
+        threads = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/stat")]
+    except OSError:  # one has just ended
+        return False
+    return all(thread.rpartition(")")[2].split()[0] in "TtZX" for thread in threads)
 
 
 def _servers(home: Home) -> list[psutil.Process]:

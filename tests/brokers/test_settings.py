@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +36,7 @@ from reference.brokers.pubsub import settings as pubsub
 from reference.brokers.rabbitmq import settings as rabbitmq
 from reference.brokers.settings import Setting, Settings
 from reference.stack import Endpoints, artifacts, java
+from reference.stack.processes import freeze, thaw
 from reference.stack.rabbitmq import server
 
 Eventually = Callable[..., Any]
@@ -417,14 +418,14 @@ class stopped:  # noqa: N801 - it reads as a state: with stopped(client) as go_o
     def __init__(self, client: dict[str, Any]) -> None:
         port = int(str(client["bootstrap.servers"]).rpartition(":")[2])
         listening = [c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port and c.pid]
-        self._broker = psutil.Process(listening[0])
+        self._broker = listening[0]
 
     def __enter__(self) -> Callable[[], None]:
-        self._broker.send_signal(signal.SIGSTOP)
-        return lambda: self._broker.send_signal(signal.SIGCONT)
+        freeze(self._broker)  # returns when it stands still: a signal alone may take effect later
+        return partial(thaw, self._broker)
 
     def __exit__(self, *_: object) -> None:
-        self._broker.send_signal(signal.SIGCONT)
+        thaw(self._broker)
 
 
 def kafka_tool(client: dict[str, Any], directory: Path, *words: str) -> None:
