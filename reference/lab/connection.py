@@ -8,6 +8,8 @@ Postgres rolls back what was not committed.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from select import select
 from typing import Any, Final
 
 import psycopg
@@ -33,7 +35,10 @@ class OwnConnection:
         self._abandoned = True
 
     def usable(self) -> psycopg.Connection[Any]:
-        """The same one as long as it is in order, in a transaction or not. Raises :class:`psycopg.OperationalError`."""
+        """The same one as long as it is in order, in a transaction or not.
+
+        Raises :class:`psycopg.OperationalError` where Postgres does not answer, which says what brings it back.
+        """
         with self._renewing:
             if self._is_lost():
                 self._renew()
@@ -42,7 +47,7 @@ class OwnConnection:
     def idle(self) -> psycopg.Connection[Any]:
         """One that is in no transaction: what an interrupt, or a forgotten BEGIN, has left open is rolled back with its session.
 
-        Raises :class:`psycopg.OperationalError`.
+        Raises what :meth:`usable` does.
         """
         with self._renewing:
             if self._is_lost() or self._conn.info.transaction_status in OPEN:
@@ -55,10 +60,13 @@ class OwnConnection:
         self._conn, self._abandoned = self._connected(), False
 
     def _is_lost(self) -> bool:
-        return self._abandoned or self._conn.closed or _is_stranded(self._conn)
+        return self._abandoned or self._conn.closed or _is_stranded(self._conn) or _is_hung_up(self._conn)
 
     def _connected(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._dsn, autocommit=True)
+        try:
+            return psycopg.connect(self._dsn, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise psycopg.OperationalError(f"Postgres does not answer; bring it back with: eda up postgres ({error})") from None
 
 
 def _is_stranded(conn: psycopg.Connection[Any]) -> bool:
@@ -67,3 +75,14 @@ def _is_stranded(conn: psycopg.Connection[Any]) -> bool:
         return False
     with conn.lock:  # whoever runs a command holds it: once it is ours, that command is over, or was left
         return conn.info.transaction_status in UNUSABLE
+
+
+def _is_hung_up(conn: psycopg.Connection[Any]) -> bool:
+    """Postgres was killed, or started again, since it was used last: nobody notices before a command fails."""
+    if conn.info.transaction_status != TransactionStatus.IDLE or not select([conn], [], [], 0)[0]:
+        return False
+    with conn.lock:
+        if conn.info.transaction_status == TransactionStatus.IDLE:  # nobody has begun a command meanwhile
+            with suppress(psycopg.OperationalError):
+                conn.pgconn.consume_input()  # or Postgres has something to say, and the connection is in order
+        return conn.closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from reference.evidence.faults import services
@@ -139,6 +140,21 @@ def test_a_click_during_mending_is_mended_or_shown(lab: Lab) -> None:
     assert (state_of("postgres") == "failed") == bool(held)
     lab.faults.mend()
     assert (state_of("postgres"), lab.faults.holding()) == ("ready", set())
+
+
+def test_a_postgres_that_came_back_is_found(lab: Lab) -> None:
+    """Killed and started again from elsewhere, as by ``eda kill`` and ``eda up``; while it is down, the error says what to do."""
+    lab.backlog(orders=1, changes=1)
+    kill("postgres")
+    with pytest.raises(psycopg.OperationalError, match="Postgres does not answer; bring it back with: eda up postgres"):
+        lab.begin()
+    up(["postgres"])
+    lab.begin()
+    kill("postgres")
+    up(["postgres"])
+    lab.begin()
+    lab.backlog(orders=1, changes=2)
+    assert lab.judge().acknowledged == 2
 
 
 def test_somebody_elses_service_is_said_to_be(guest: Lab) -> None:
