@@ -67,9 +67,8 @@ class Start:
             try:
                 self._begin(service, site)
                 break
-            except StackError as error:
-                lost = isinstance(error, _PortLost) or self._outrun(service, site.ports)
-                if not (attempts_left and lost):
+            except _PortLost:
+                if not attempts_left:
                     raise
         self._remember(service)
         self.say(f"{service.name} is up at 127.0.0.1:{site.ports[service.name]} after {time.monotonic() - began:.1f} s")
@@ -81,24 +80,27 @@ class Start:
             program = replace(program, argv=("/usr/bin/env", *extra, *program.argv))
         with self._turn:
             self.supervisor.start(service.name, program)
-        self._await(service, service.url(ports=site.ports, password=site.password), self._looking_out(service, site.ports))
-        self._check_ports(service, site.ports)  # whoever took one may have answered in its place
+        self._await(service, site.ports, site.password)
 
-    def _looking_out(self, service: Service, its_ports: Mapping[str, int]) -> Callable[[], bool]:
-        """Whether it runs. Some go on without a port that they lost: to find out costs a look at every process, now and then."""
+    def _await(self, service: Service, its_ports: Mapping[str, int], password: str) -> None:
+        """Its answer, and not that of somebody who took its port: then it raises :class:`_PortLost`."""
         due = time.monotonic() + RARELY_S
 
         def runs() -> bool:
+            """Some go on without a port that they lost: to find out costs a look at every process, now and then."""
             nonlocal due
-            if time.monotonic() > due:
+            alive = self._runs(service)
+            if not alive or time.monotonic() > due:
                 due = time.monotonic() + RARELY_S
                 self._check_ports(service, its_ports)
-            return self._runs(service)
+            return alive
 
-        return runs
+        where = service.url(ports=its_ports, password=password)
+        await_answer(service, where, hint=lambda: self._log(service), runs=runs)
+        self._check_ports(service, its_ports)
 
     def _check_ports(self, service: Service, its_ports: Mapping[str, int]) -> None:
-        if self._runs(service) and self._outrun(service, its_ports):
+        if self._outrun(service, its_ports):
             raise _PortLost(f"{service.name} has lost a port to {ports.owner(its_ports[service.name])}. {self._log(service)}")
 
     def _outrun(self, service: Service, its_ports: Mapping[str, int]) -> bool:
@@ -125,16 +127,15 @@ class Start:
         self.supervisor.thaw(service.name)
         its_ports = {name: port for name, port in self.home.ports().items() if name in service.ports}
         try:
-            where = service.url(ports=its_ports, password=self.home.password(service.name))
-            self._await(service, where, self._looking_out(service, its_ports))
+            self._await(service, its_ports, self.home.password(service.name))
+        except _PortLost:
+            return False
         except StackError:
-            if self._runs(service) and not self._outrun(service, its_ports):
+            if self._runs(service):
                 raise
             return False
-        if self._outrun(service, its_ports):
-            return False
         how = "moves again" if self.found[service.name] == "frozen" else "is up already"
-        self.say(f"{service.name} {how} at 127.0.0.1:{self.home.ports()[service.name]}")
+        self.say(f"{service.name} {how} at 127.0.0.1:{its_ports[service.name]}")
         return True
 
     def _site(self, service: Service) -> Site:
@@ -144,9 +145,6 @@ class Start:
             assigned = ports.assign(service.ports, remembered, self.say, free=self.home.is_private)
             self.home.remember_ports(remembered | assigned)
             return Site(self.home, assigned, self.home.password(service.name))
-
-    def _await(self, service: Service, where: str, runs: Callable[[], bool]) -> None:
-        await_answer(service, where, hint=lambda: self._log(service), runs=runs)
 
     def _runs(self, service: Service) -> bool:
         try:
