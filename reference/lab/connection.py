@@ -7,9 +7,9 @@ Postgres rolls back what was not committed.
 
 from __future__ import annotations
 
+import select
 import threading
 from contextlib import suppress
-from select import select
 from typing import Any, Final
 
 import psycopg
@@ -79,7 +79,9 @@ def _is_stranded(conn: psycopg.Connection[Any]) -> bool:
 
 def _is_hung_up(conn: psycopg.Connection[Any]) -> bool:
     """Postgres was killed, or started again, since it was used last: nobody notices before a command fails."""
-    if conn.info.transaction_status != TransactionStatus.IDLE or not select([conn], [], [], 0)[0]:
+    heard = select.poll()  # not select.select, which fails on a process with more than a thousand files open
+    heard.register(conn, select.POLLIN)
+    if conn.info.transaction_status != TransactionStatus.IDLE or not heard.poll(0):
         return False
     with conn.lock:
         if conn.info.transaction_status == TransactionStatus.IDLE:  # nobody has begun a command meanwhile
